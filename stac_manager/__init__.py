@@ -1,0 +1,1 @@
+"""stac-manager: sync, validate and publish STAC catalogs."""

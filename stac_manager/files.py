@@ -1,0 +1,165 @@
+"""Item files for the command line and Python: `.json`, `.ndjson`, `.ndjson.zst`, or `-` for the standard streams.
+
+Parquet is written by `stac_manager.output` and read here through the format's reference reader.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from stac_manager.errors import InputError, StorageError
+from stac_manager.items import Item, Refusal, dumps, features_of, iter_lines, loads
+
+__all__ = ["atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
+
+_CHUNK = 1 << 20
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of an `.ndjson` or `.ndjson.zst` file, streaming."""
+    compression = "zstd" if path.suffix == ".zst" else None
+    with pa.input_stream(str(path), compression=compression) as stream:
+        yield from iter_lines(iter(lambda: stream.read(_CHUNK), b""))
+
+
+def write_lines(path: Path, lines: Iterable[bytes]) -> int:
+    """Write lines to an `.ndjson` or `.ndjson.zst` file; returns how many. Same lines, same bytes."""
+    compression = "zstd" if path.suffix == ".zst" else None
+    count = 0
+    with pa.output_stream(str(path), compression=compression) as stream:
+        for line in lines:
+            stream.write(line)
+            stream.write(b"\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path to write to; it takes the name `path` only when the block ends well.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    staging = path.with_name(f".{path.name}.{os.getpid()}.part{''.join(path.suffixes[-2:])}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield staging
+        staging.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
+    """The items of a file by its ending, or of standard input (`-`: NDJSON, a list or a FeatureCollection).
+
+    A line that is no JSON becomes a `Refusal`; the rest is read on.
+
+    Raises:
+        InputError: the file is missing, has an unknown ending, or is not JSON at all.
+    """
+    if source == "-":
+        yield from _from_text(sys.stdin.buffer.read(), source, step)
+        return
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(f"{source}: there is no such file")
+    try:
+        if source.endswith((".ndjson", ".ndjson.zst", ".jsonl")):
+            yield from _from_lines(read_lines(path), source, step)
+        elif source.endswith((".json", ".geojson")):
+            yield from _from_text(path.read_bytes(), source, step)
+        elif source.endswith(".parquet"):
+            yield from _from_parquet(path)
+        else:
+            raise InputError(f"{source}: the ending is not one of .json, .ndjson, .ndjson.zst, .parquet")
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item | Refusal]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield loads(line)
+        except ValueError as error:
+            text = line.decode("utf-8", "replace")
+            yield Refusal(None, "InvalidJson", f"{source}, line {number}: {error}", step, text)
+
+
+def _from_text(data: bytes, source: str, step: str) -> Iterator[Item | Refusal]:
+    try:
+        document: Any = loads(data)
+    except ValueError as error:
+        if b"\n{" in data:
+            yield from _from_lines(iter_lines(iter([data])), source, step)
+            return
+        try:
+            _, items, refusals = features_of(data, step)
+        except ValueError:
+            raise InputError(f"{source}: is not JSON: {error}") from None
+        yield from items
+        yield from refusals
+        return
+    if isinstance(document, list):
+        yield from document
+    elif isinstance(document, dict) and isinstance(document.get("features"), list):
+        yield from document["features"]
+    else:
+        yield document
+
+
+def _from_parquet(path: Path) -> Iterator[Item]:
+    import pyarrow.parquet as pq
+    from stac_geoparquet.arrow import stac_table_to_items
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1000):
+            yield from stac_table_to_items(pa.Table.from_batches([batch]))
+
+
+def write_items(target: str, items: Iterable[Item]) -> int:
+    """Write items to `.json` (a FeatureCollection), `.ndjson`, `.ndjson.zst` or standard output; returns how many.
+
+    Raises:
+        InputError: the ending is unknown.
+        StorageError: the file cannot be written; what was there before is still whole.
+    """
+    if target == "-":
+        return _to_stream(sys.stdout.buffer, items)
+    path = Path(target)
+    if target.endswith((".ndjson", ".ndjson.zst", ".jsonl")):
+        with atomic_file(path) as staging:
+            return write_lines(staging, map(dumps, items))
+    if target.endswith((".json", ".geojson")):
+        with atomic_file(path) as staging, staging.open("wb") as file:
+            return _feature_collection(file, items)
+    raise InputError(f"{target}: the ending is not one of .json, .ndjson, .ndjson.zst")
+
+
+def _to_stream(stream: IO[bytes], items: Iterable[Item]) -> int:
+    count = 0
+    for item in items:
+        stream.write(dumps(item) + b"\n")
+        count += 1
+    stream.flush()
+    return count
+
+
+def _feature_collection(file: IO[bytes], items: Iterable[Item]) -> int:
+    count = 0
+    file.write(b'{"type":"FeatureCollection","features":[')
+    for item in items:
+        file.write(b",\n" if count else b"\n")
+        file.write(dumps(item))
+        count += 1
+    file.write(b"\n]}\n")
+    return count

@@ -1,0 +1,221 @@
+"""STAC items as plain dictionaries: strict JSON in and out, content hashes, time and file names.
+
+Items stay `dict`s on the hot path; one pystac object per item would cost ten times the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from stac_manager.times import parse_rfc3339
+
+__all__ = [
+    "Item",
+    "Refusal",
+    "content_hash",
+    "dumps",
+    "features_of",
+    "item_interval",
+    "item_problem",
+    "item_time",
+    "loads",
+    "safe_name",
+]
+
+Item = dict[str, Any]
+"""A STAC Item as parsed JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An item that a step refused: kept in quarantine with its reason, never dropped."""
+
+    item_id: str | None
+    """None where the item has no usable id."""
+    error_type: str
+    """A short stable name, as `InvalidItem`."""
+    error_message: str
+    """One line for a person."""
+    step: str
+    """The stage that refused it."""
+    source_data: Any
+    """The item as it came, so that it can be replayed."""
+
+
+def loads(data: bytes | str) -> Any:
+    """Parse strict JSON (RFC 8259): NaN, Infinity and lone surrogates are refused.
+
+    Raises:
+        ValueError: with the position, when the text is not strict JSON.
+    """
+    return orjson.loads(data)
+
+
+def dumps(value: Any) -> bytes:
+    """One line of compact JSON, members in the order they came."""
+    return orjson.dumps(value)
+
+
+def content_hash(item: Any) -> str:
+    """SHA-256 (hex) of the canonical form: compact JSON with sorted members.
+
+    Two items have the same hash exactly when they are equal as JSON, however a server ordered their members.
+    """
+    return hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _has_non_json(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_has_non_json(member) for member in value.values())
+    if isinstance(value, list):
+        return any(_has_non_json(member) for member in value)
+    return False
+
+
+def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[Refusal]]:
+    """Split an item collection into its envelope, its items and the items that are not strict JSON.
+
+    One `NaN` makes the whole page unreadable to a strict parser; the page is then read leniently, so that only the
+    items that hold the fault are refused.
+
+    Raises:
+        ValueError: the page is not JSON at all, or holds no `features` array.
+    """
+    try:
+        page = orjson.loads(data)
+        strict = True
+    except orjson.JSONDecodeError:
+        page = _loads_lenient(data)
+        strict = False
+    if not isinstance(page, dict) or not isinstance(page.get("features"), list):
+        raise ValueError("not an item collection: no `features` array")
+    features = page.pop("features")
+    if strict:
+        return page, features, []
+    items: list[Item] = []
+    refusals: list[Refusal] = []
+    for feature in features:
+        refusal = _strictness_refusal(feature, step)
+        if refusal is None:
+            items.append(feature)
+        else:
+            refusals.append(refusal)
+    return page, items, refusals
+
+
+def _loads_lenient(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _strictness_refusal(feature: Any, step: str) -> Refusal | None:
+    reason = "holds NaN or Infinity, which JSON does not have" if _has_non_json(feature) else None
+    if reason is None:
+        try:
+            orjson.dumps(feature)
+        except TypeError as error:
+            reason = f"cannot be written as JSON: {error}"
+    if reason is None:
+        return None
+    item_id = feature.get("id") if isinstance(feature, dict) else None
+    text = json.dumps(feature, ensure_ascii=True)
+    return Refusal(item_id if isinstance(item_id, str) else None, "InvalidJson", reason, step, text)
+
+
+def item_problem(item: Any) -> str | None:
+    """Why this value cannot pass as an item at all, or None.
+
+    Only what every later step relies on; the schemas judge the rest.
+    """
+    if not isinstance(item, dict):
+        return f"is a JSON {type(item).__name__}, not an object"
+    item_id = item.get("id")
+    if not isinstance(item_id, str) or not item_id:
+        return f"`id` is {item_id!r}, not a non-empty string"
+    if not isinstance(item.get("properties"), dict):
+        return "`properties` is not an object"
+    return None
+
+
+def item_time(item: Item) -> datetime | None:
+    """The instant that decides an item's partition: `datetime`, else `start_datetime`, else None. UTC.
+
+    Source: STAC common metadata, "Date and Time" (`datetime` may be null if a start and an end are given).
+
+    Raises:
+        ValueError: the deciding member is there but is no RFC 3339 time.
+    """
+    properties = item.get("properties") or {}
+    for name in ("datetime", "start_datetime"):
+        value = properties.get(name)
+        if value is not None:
+            return _time_member(name, value)
+    return None
+
+
+def item_interval(item: Item) -> tuple[datetime, datetime] | None:
+    """The closed interval (UTC) that an API's `datetime` filter matches, or None without any time.
+
+    Raises:
+        ValueError: a member is no RFC 3339 time.
+    """
+    properties = item.get("properties") or {}
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if start is not None and end is not None:
+        return _time_member("start_datetime", start), _time_member("end_datetime", end)
+    instant = item_time(item)
+    return None if instant is None else (instant, instant)
+
+
+def _time_member(name: str, value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError(f"`{name}` is {value!r}, not a text")
+    try:
+        return parse_rfc3339(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}`: {error}") from None
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_NAME_LIMIT = 120
+
+
+def safe_name(identifier: str) -> str:
+    """A file name for any STAC id: no separators, no dot names, at most 120 characters, no two ids alike.
+
+    Bytes outside `[A-Za-z0-9._-]` become `=XX`; what would be too long keeps a prefix and a hash of the whole.
+    """
+    encoded = _UNSAFE.sub(
+        lambda match: "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass")),
+        identifier,
+    )
+    if encoded.startswith("."):
+        encoded = "=2E" + encoded[1:]
+    if len(encoded) <= _NAME_LIMIT:
+        return encoded or "=00"
+    digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{encoded[: _NAME_LIMIT - 18]}=-{digest}"
+
+
+def iter_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut a stream of byte chunks into lines without their line ends; blank lines are passed over."""
+    rest = b""
+    for chunk in chunks:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        yield from (line for line in lines if line.strip())
+    if rest.strip():
+        yield rest
