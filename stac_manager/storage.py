@@ -1,6 +1,7 @@
 """Where files are kept: a local folder, or a bucket by `s3://`, `gs://` or `az://`, all through obstore.
 
-Every file appears whole or not at all: local writes go to a staging file and are renamed, object stores publish on completion.
+Every file appears whole or not at all: local writes go to a staging file that is renamed, object stores publish on
+completion.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class PartitionScheme:
         return Window(start, _next(start, self.by))
 
     def keys(self, now: datetime) -> list[str]:
-        """Every partition name in order, up to the window that holds `now` (or the scheme's end, if that is earlier)."""
+        """Every partition name in order, up to the window that holds `now`, or the scheme's end if that is earlier."""
         return [self.key_of(start) for start in self._starts(now)]
 
     def _starts(self, now: datetime) -> Iterator[datetime]:

@@ -1,0 +1,222 @@
+"""Find out what a STAC API offers: its conformance, its search and its collections."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import quote
+
+import pystac
+from pystac_client import Client, ConformanceClasses
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from requests.exceptions import RequestException
+
+from stac_manager.errors import SourceError, UsageError
+from stac_manager.http import public_url
+from stac_manager.times import parse_interval, parse_rfc3339
+
+__all__ = ["Collection", "CollectionFilter", "DiscoveryModule", "StacApi", "open_api"]
+
+Collection = dict[str, Any]
+"""A STAC Collection as the source serves it."""
+
+_TIMEOUT = 60
+_RETRIES = 4
+
+
+@dataclass(frozen=True)
+class StacApi:
+    """A STAC API that says it conforms to what syncing needs."""
+
+    url: str
+    title: str
+    search_url: str | None
+    """None where there is no item-search: items then come from each collection's `items`."""
+    search_methods: frozenset[str]
+    """`GET`, `POST` or both, as the landing page advertises them."""
+    sortable: bool
+    """Whether item-search can sort (STAC API, Sort extension)."""
+    collections_url: str
+    io: StacApiIO = field(repr=False)
+
+    def items_url(self, collection_id: str) -> str:
+        """The features endpoint of a collection."""
+        return f"{self.collections_url.partition('?')[0]}/{quote(collection_id, safe='')}/items"
+
+    def collection(self, collection_id: str) -> Collection:
+        """One collection as the source serves it.
+
+        Raises:
+            SourceError: the source has no such collection, or does not answer.
+        """
+        url = f"{self.collections_url.partition('?')[0]}/{quote(collection_id, safe='')}"
+        with _speaking(url, f"collection {collection_id!r}"):
+            document: Any = self.io.read_json(url)
+        if not isinstance(document, dict) or document.get("id") != collection_id:
+            raise SourceError(f"{public_url(url)}: the answer is not the collection {collection_id!r}")
+        return document
+
+    def collections(self) -> Iterator[Collection]:
+        """Every collection, over all pages of the listing.
+
+        Raises:
+            SourceError: the source does not answer with collections.
+        """
+        with _speaking(self.collections_url, "the list of collections"):
+            for page in self.io.get_pages(self.collections_url):
+                if not isinstance(page.get("collections"), list):
+                    raise SourceError(f"{public_url(self.collections_url)}: the answer holds no `collections`")
+                yield from page["collections"]
+
+
+@contextmanager
+def _speaking(url: str, what: str) -> Iterator[None]:
+    """Turns what pystac-client and requests raise into one clear line."""
+    place = f"{public_url(url)}: cannot get {what}"
+    try:
+        yield
+    except APIError as error:
+        status = getattr(error, "status_code", None)
+        raise SourceError(f"{place}: {f'HTTP {status}: ' if status else ''}{_line(error)}") from None
+    except (RequestException, pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{place}: {_line(error)}") from None
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def open_api(url: str, headers: dict[str, str] | None = None) -> StacApi:
+    """Open a STAC API and check that it declares core, and item-search or features.
+
+    Source: STAC API 1.0.0, conformance classes of the landing page.
+
+    Raises:
+        UsageError: the address is no http(s) URL.
+        SourceError: nothing usable answers there.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is not an http(s) URL")
+    io = StacApiIO(headers=headers, timeout=_TIMEOUT, max_retries=_RETRIES)
+    with _speaking(url, "the landing page"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
+        client = Client.open(url, stac_io=io)
+        return _api_of(client, url, io)
+
+
+def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
+    if not client.conforms_to(ConformanceClasses.CORE):
+        raise SourceError(f"{public_url(url)}: does not declare the STAC API core conformance class; is it a STAC API?")
+    searchable = client.conforms_to(ConformanceClasses.ITEM_SEARCH)
+    if not searchable and not client.conforms_to(ConformanceClasses.FEATURES):
+        raise SourceError(
+            f"{public_url(url)}: declares neither item-search nor features; its items cannot be asked for"
+        )
+    searches = [link for link in client.get_links("search") if link.absolute_href]
+    methods = {str(link.extra_fields.get("method", "GET")).upper() for link in searches}
+    data = client.get_single_link("data")
+    collections_url = data.absolute_href if data else f"{url.rstrip('/')}/collections"
+    return StacApi(
+        url=url,
+        title=client.title or client.id,
+        search_url=(searches[0].absolute_href if searches else f"{url.rstrip('/')}/search") if searchable else None,
+        search_methods=frozenset(methods or {"GET"}),
+        sortable=client.conforms_to(ConformanceClasses.SORT),
+        collections_url=collections_url,
+        io=io,
+    )
+
+
+@dataclass(frozen=True)
+class CollectionFilter:
+    """Which collections to list; what is left empty does not filter."""
+
+    ids: Sequence[str] = ()
+    """Names or wildcards (`sentinel-2-*`); one of them must fit."""
+    provider: str | None = None
+    """Part of a provider's name, in any case."""
+    datetime: str | None = None
+    """An interval `A/B`; the collection's temporal extent must touch it."""
+    bbox: Sequence[float] | None = None
+    """West, south, east, north in degrees; the collection's spatial extent must touch it. West > east crosses 180°."""
+
+    def __contains__(self, collection: object) -> bool:
+        return (
+            isinstance(collection, dict)
+            and self._by_id(collection)
+            and self._by_provider(collection)
+            and self._by_time(collection)
+            and self._by_place(collection)
+        )
+
+    def _by_id(self, collection: Collection) -> bool:
+        return not self.ids or any(fnmatchcase(str(collection.get("id")), pattern) for pattern in self.ids)
+
+    def _by_provider(self, collection: Collection) -> bool:
+        if self.provider is None:
+            return True
+        wanted = self.provider.casefold()
+        providers = collection.get("providers") or []
+        return any(wanted in str(provider.get("name", "")).casefold() for provider in providers)
+
+    def _by_time(self, collection: Collection) -> bool:
+        if self.datetime is None:
+            return True
+        start, end = parse_interval(self.datetime)
+        low, high = start or _EVER[0], end or _EVER[1]
+        return any(first <= high and last >= low for first, last in _intervals(collection))
+
+    def _by_place(self, collection: Collection) -> bool:
+        if self.bbox is None:
+            return True
+        boxes = ((collection.get("extent") or {}).get("spatial") or {}).get("bbox") or []
+        return any(_touch(_flat(box), _flat(self.bbox)) for box in boxes)
+
+
+_EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+def _intervals(collection: Collection) -> Iterator[tuple[datetime, datetime]]:
+    for interval in ((collection.get("extent") or {}).get("temporal") or {}).get("interval") or []:
+        start, end = interval
+        yield parse_rfc3339(start) if start else _EVER[0], parse_rfc3339(end) if end else _EVER[1]
+
+
+def _flat(box: Sequence[float]) -> tuple[float, float, float, float]:
+    west, south, east, north = box if len(box) == 4 else [*box[:2], *box[3:5]]
+    return west, south, east, north
+
+
+def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    if one[1] > other[3] or one[3] < other[1]:
+        return False
+    return any(a[0] <= b[1] and a[1] >= b[0] for a in _spans(one) for b in _spans(other))
+
+
+def _spans(box: tuple[float, float, float, float]) -> list[tuple[float, float]]:
+    west, _, east, _ = box
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+
+
+class DiscoveryModule:
+    """Lists the collections of one API."""
+
+    def __init__(self, catalog_url: str) -> None:
+        self.api = open_api(catalog_url)
+
+    def collections(self, wanted: CollectionFilter | None = None) -> list[Collection]:
+        """The collections that fit, sorted by id.
+
+        Raises:
+            SourceError: the source does not answer, or a collection's extent cannot be read while filtering by it.
+        """
+        wanted = wanted or CollectionFilter()
+        with _speaking(self.api.url, "the collections that fit"):
+            return sorted((found for found in self.api.collections() if found in wanted), key=lambda c: str(c["id"]))

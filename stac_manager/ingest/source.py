@@ -1,0 +1,80 @@
+"""What a source of items is: it yields the items of a window, counts them, and tells whether a window changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stac_manager.items import Item, Refusal
+from stac_manager.times import Window
+
+__all__ = ["FetchFacts", "Page", "PageSink", "Probe", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one request brought."""
+
+    items: Sequence[Item]
+    refusals: Sequence[Refusal] = ()
+    """Members of the page that are no items, or not strict JSON."""
+
+    @property
+    def received(self) -> int:
+        """How many members the page had."""
+        return len(self.items) + len(self.refusals)
+
+
+PageSink = Callable[[Page], None]
+"""Takes each page as it arrives, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A cheap look at a window: if the fingerprint is as before, nothing that the look shows has changed."""
+
+    fingerprint: str
+    matched: int | None
+    """How many items the source says the window has; None where it does not say."""
+
+
+@dataclass(slots=True)
+class FetchFacts:
+    """How a fetch went, for people and for the proof that it is complete."""
+
+    slices: int = 0
+    pages: int = 0
+    requests: int = 0
+    retries: int = 0
+    received_bytes: int = 0
+    matched: int | None = None
+    """Items that the source claimed over all slices (an item on a shared edge counts in both); None: no claim."""
+    claims: dict[str, int] = field(default_factory=dict)
+    """Interval of each slice -> how many items the source claimed for it."""
+
+
+class Source(Protocol):
+    """A place that items come from, for one collection."""
+
+    @property
+    def host(self) -> str:
+        """The host that answers, for limits that span runs."""
+        ...
+
+    def collection(self) -> dict[str, Any]:
+        """The STAC Collection as the source has it."""
+        ...
+
+    async def probe(self, window: Window) -> Probe:
+        """Look at a window with one request."""
+        ...
+
+    async def fetch(self, window: Window, sink: PageSink) -> FetchFacts:
+        """Hand every item that the source has in the closed window to `sink`; items may come more than once.
+
+        Raises:
+            SourceError: the source failed; what reached the sink is not the whole.
+            IncompleteError: the source claims more than it gave.
+        """
+        ...
