@@ -1,4 +1,4 @@
-"""One polite HTTP client for every source: bounded concurrency, a rate limit a host, retries that hear `Retry-After`."""
+"""A polite HTTP client for every source: bounded concurrency, a rate limit a host, retries that heed `Retry-After`."""
 
 from __future__ import annotations
 

@@ -4,68 +4,75 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from stac_manager.ingest.ownership import belongs_to
 from stac_manager.ingest.source import FetchFacts, Page, PageSink, Probe, Source
-from stac_manager.ingest.spool import ItemSpool, SpooledItem
 from stac_manager.ingest.stac_api import SearchFilter, StacApiSource
-from stac_manager.items import Refusal
+from stac_manager.spool import ItemSpool, RefusalSpool, SpooledItem
 from stac_manager.times import Window
 
 __all__ = [
     "FetchFacts",
     "IngestModule",
-    "ItemSpool",
     "Page",
     "PageSink",
     "Probe",
     "SearchFilter",
     "Source",
-    "SpooledItem",
     "StacApiSource",
     "belongs_to",
 ]
 
 
 class IngestModule:
-    """Fetches the items of one source into a spool. Use as a context manager, then iterate over it."""
+    """Fetches the items of one source. Use as a context manager, then iterate over it: items sorted by id."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.refusals: list[Refusal] = []
-        self._spool = ItemSpool()
+        self.items = ItemSpool()
+        self.refusals = RefusalSpool()
+        self._open = ExitStack()
 
     def __enter__(self) -> IngestModule:
-        self._spool.__enter__()
+        self._open.enter_context(self.items)
+        self._open.enter_context(self.refusals)
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._spool.__exit__(None, None, None)
+        self._open.close()
 
-    def fetch(self, window: Window, progress: Callable[[int], None] | None = None) -> FetchFacts:
-        """Fetch the closed window; `progress` hears how many items each page brought.
+    def fetch(
+        self,
+        window: Window | None = None,
+        *,
+        limit: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FetchFacts:
+        """Fetch the closed window (None: everything); `progress` hears how many items each page brought.
 
         Raises:
             SourceError: the source failed or is not complete.
         """
 
         def sink(page: Page) -> None:
-            self._spool.add(page.items)
-            self.refusals.extend(page.refusals)
+            self.items.add(page.items)
+            if page.refusals:
+                self.refusals.add(page.refusals)
             if progress:
                 progress(page.received)
 
-        return asyncio.run(self.source.fetch(window, sink))
+        return asyncio.run(self.source.fetch(window, sink, limit))
 
     @property
     def received(self) -> int:
-        """Items and non-items that came, with repeats."""
-        return self._spool.received + len(self.refusals)
+        """Items and members that are none, with repeats."""
+        return self.items.received + self.refusals.received
 
     @property
     def duplicates(self) -> int:
-        """Items that came again under an id that was there already."""
-        return self._spool.received - len(self._spool)
+        """What came again under an id, or as a refusal, that was there already."""
+        return self.received - len(self.items) - len(self.refusals)
 
     def __iter__(self) -> Iterator[SpooledItem]:
-        return iter(self._spool)
+        return iter(self.items)

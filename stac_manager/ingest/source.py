@@ -70,8 +70,13 @@ class Source(Protocol):
         """Look at a window with one request."""
         ...
 
-    async def fetch(self, window: Window, sink: PageSink) -> FetchFacts:
+    async def fetch(self, window: Window | None, sink: PageSink, limit: int | None = None) -> FetchFacts:
         """Hand every item that the source has in the closed window to `sink`; items may come more than once.
+
+        Args:
+            window: None takes the whole collection.
+            sink: takes the pages as they arrive.
+            limit: stop when this many different items have come.
 
         Raises:
             SourceError: the source failed; what reached the sink is not the whole.

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ __all__ = ["SearchFilter", "StacApiSource"]
 
 PAGE_SIZE = 250
 _PROBE_SIZE = 100
+_LONGEST_CUT = timedelta(days=366 * 50)
 
 
 @dataclass(frozen=True)
@@ -85,51 +87,60 @@ class StacApiSource:
         async with HttpClient(self.http) as client:
             return _probe_of(await fetch_page(client, self._query(window.interval, _PROBE_SIZE, newest_first=True)))
 
-    async def fetch(self, window: Window, sink: PageSink) -> FetchFacts:
+    async def fetch(self, window: Window | None, sink: PageSink, limit: int | None = None) -> FetchFacts:
         """Hand every item of the window to `sink`, its time slices fetched at once."""
         async with HttpClient(self.http) as client:
-            count = await fetch_page(client, self._query(window.interval, 1))
-            slices = window.split(self._slices_for(count.matched))
-            facts = FetchFacts(slices=len(slices))
+            intervals = await self._slices(client, window, limit)
+            facts = FetchFacts(slices=len(intervals))
             try:
                 async with asyncio.TaskGroup() as group:
-                    for part in slices:
-                        group.create_task(self._fetch_slice(client, part, sink, facts))
-            except* (IncompleteError, Exception) as failures:
+                    for interval in intervals:
+                        group.create_task(self._fetch_slice(client, interval, sink, facts, limit))
+            except ExceptionGroup as failures:
                 raise _first(failures) from None
             facts.requests, facts.retries = client.stats.requests, client.stats.retries
             facts.received_bytes = client.stats.received_bytes
-        facts.matched = sum(facts.claims.values()) if len(facts.claims) == len(slices) else None
+        facts.matched = sum(facts.claims.values()) if len(facts.claims) == len(intervals) else None
         return facts
 
-    def _slices_for(self, matched: int | None) -> int:
-        if matched is None:
-            return self.http.concurrency
-        return max(1, min(self.http.concurrency, -(-matched // self.page_size)))
+    async def _slices(self, client: HttpClient, window: Window | None, limit: int | None) -> list[str | None]:
+        if window is None or limit is not None or window.end - window.start > _LONGEST_CUT:
+            return [window.interval if window else None]
+        count = await fetch_page(client, self._query(window.interval, 1))
+        parts = self.http.concurrency
+        if count.matched is not None:
+            parts = max(1, min(parts, -(-count.matched // self.page_size)))
+        return [part.interval for part in window.split(parts)]
 
-    async def _fetch_slice(self, client: HttpClient, part: Window, sink: PageSink, facts: FetchFacts) -> None:
+    async def _fetch_slice(
+        self, client: HttpClient, interval: str | None, sink: PageSink, facts: FetchFacts, limit: int | None
+    ) -> None:
         received: set[str] = set()
         refused = 0
-        async for page in pages(client, self._query(part.interval, self.page_size)):
+        async for page in pages(client, self._query(interval, min(self.page_size, limit or self.page_size))):
             if page.matched is not None:
-                facts.claims.setdefault(part.interval, page.matched)
+                facts.claims.setdefault(interval or "..", page.matched)
             facts.pages += 1
             received.update(item["id"] for item in page.items)
             refused += len(page.refusals)
             sink(page)
-        claimed = facts.claims.get(part.interval, 0)
+            if limit is not None and len(received) >= limit:
+                return
+        claimed = facts.claims.get(interval or "..", 0)
         if len(received) + refused < claimed:
             raise IncompleteError(
-                f"{self.collection_id}, {part.interval}: {self.host} says it has {claimed} items, "
+                f"{self.collection_id}, {interval or 'all times'}: {self.host} says it has {claimed} items, "
                 f"but its pages brought {len(received) + refused}; nothing was taken over"
             )
 
-    def _query(self, interval: str, limit: int, *, newest_first: bool = False) -> Query:
+    def _query(self, interval: str | None, limit: int, *, newest_first: bool = False) -> Query:
         api = self.api
         if api.search_url is None:
             return Query("GET", api.items_url(self.collection_id), self._params({}, interval, limit))
         if "POST" in api.search_methods:
-            body = {"collections": [self.collection_id], "datetime": interval, "limit": limit, **self.filter.body()}
+            body = {"collections": [self.collection_id], "limit": limit, **self.filter.body()}
+            if interval is not None:
+                body["datetime"] = interval
             if newest_first and api.sortable:
                 body["sortby"] = [{"field": "properties.updated", "direction": "desc"}]
             return Query("POST", api.search_url, body=body)
@@ -138,14 +149,15 @@ class StacApiSource:
             params["sortby"] = "-properties.updated"
         return Query("GET", api.search_url, params)
 
-    def _params(self, place: dict[str, str], interval: str, limit: int) -> dict[str, str]:
+    def _params(self, place: dict[str, str], interval: str | None, limit: int) -> dict[str, str]:
         wanted = self.filter
         if not self.api.search_url and any((wanted.intersects, wanted.cql2, wanted.query)):
             raise UsageError(f"{self.host} has no item-search, so items can be filtered by time and bbox only")
-        return {**place, "datetime": interval, "limit": str(limit), **wanted.params()}
+        time = {} if interval is None else {"datetime": interval}
+        return {**place, **time, "limit": str(limit), **wanted.params()}
 
 
-def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
     first = failures.exceptions[0]
     return _first(first) if isinstance(first, ExceptionGroup) else first
 

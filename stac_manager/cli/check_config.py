@@ -1,0 +1,36 @@
+"""`stac-manager check-config`."""
+
+from __future__ import annotations
+
+import click
+
+from stac_manager.cli.common import Run, shared_options
+from stac_manager.config import load_workflow
+from stac_manager.errors import ConfigError
+from stac_manager.times import utc_now
+
+__all__ = ["check_config"]
+
+
+@click.command("check-config", no_args_is_help=True)
+@click.argument("workflows", nargs=-1, required=True, metavar="WORKFLOW...")
+@shared_options()
+def check_config(run: Run, workflows: tuple[str, ...]) -> None:
+    """Check workflow files and print everything that is wrong in them, at once.
+
+    \b
+    Example:
+      stac-manager check-config workflows/*.yaml
+    """
+    problems = []
+    for path in workflows:
+        run.summary.fetched += 1
+        try:
+            workflow = load_workflow(path)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            parts = len(workflow.scheme().keys(utc_now()))
+            click.echo(f"{path}: good; {len(workflow.collections)} collections in {parts} partitions each")
+    if problems:
+        raise ConfigError(problems)

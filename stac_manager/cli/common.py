@@ -1,0 +1,260 @@
+"""Options, files, progress and summaries that all commands share."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from stac_manager.errors import InputError, UsageError
+from stac_manager.files import atomic_file, read_values, write_items, write_lines
+from stac_manager.items import Item, Refusal, dumps, item_problem
+from stac_manager.times import format_rfc3339, parse_interval, utc_now
+
+__all__ = ["BBOX", "INTERVAL", "JSON", "Run", "console", "shared_options"]
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass
+class Summary:
+    """What a run did, as `--summary` writes it."""
+
+    fetched: int = 0
+    published: int = 0
+    failed: int = 0
+    skipped: int = 0
+    duplicates: int = 0
+    added: int = 0
+    modified: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    duration_s: float = 0.0
+
+
+@dataclass
+class Run:
+    """One run of a command: its summary, its failed items, its progress."""
+
+    summary_file: str | None
+    failed_file: str | None
+    dry_run: bool = False
+    summary: Summary = field(default_factory=Summary)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count an item that failed, and keep it for `--failed`."""
+        self.summary.failed += 1
+        now = format_rfc3339(utc_now().replace(microsecond=0))
+        context = {"step": refusal.step, "source_data": refusal.source_data, "timestamp": now}
+        self.keep_failure(
+            {
+                "item_id": refusal.item_id,
+                "error_type": refusal.error_type,
+                "error_message": refusal.error_message,
+                "error_context": context,
+            }
+        )
+
+    def keep_failure(self, record: dict[str, Any]) -> None:
+        """Keep a quarantine record for `--failed`; the first ones are shown at once."""
+        if len(self.failures) < 10:
+            console.print(f"[yellow]failed[/] {record['item_id'] or '(no id)'}: {record['error_message']}")
+        if self.failed_file or len(self.failures) < 10:
+            self.failures.append(record)
+
+    def items(self, source: str, step: str) -> Iterator[Item]:
+        """The items of an input file; what is no item is refused."""
+        for value in read_values(source, step):
+            problem = None if isinstance(value, Refusal) else item_problem(value)
+            if isinstance(value, Refusal):
+                self.refuse(value)
+            elif problem:
+                item_id = value.get("id") if isinstance(value, dict) else None
+                name = item_id if isinstance(item_id, str) else None
+                self.refuse(Refusal(name, "NotAnItem", f"the item {problem}", step, value))
+            else:
+                self.summary.fetched += 1
+                yield value
+
+    def write(self, target: str, items: Iterable[Item]) -> None:
+        """Write items to a file by its ending; with `--dry-run` only count them."""
+        if self.dry_run:
+            self.summary.published += sum(1 for _ in items)
+        elif target.endswith(".parquet"):
+            self.write_parquet(Path(target), items)
+        else:
+            self.summary.published += write_items(target, items)
+
+    def write_parquet(self, target: Path, items: Iterable[Item]) -> None:
+        """Write a stac-geoparquet file; items that it cannot hold are refused."""
+        from stac_manager.output import write_geoparquet
+
+        with atomic_file(target) as staging:
+            spooled = staging.with_name(f"{staging.name}.ndjson.zst")
+            try:
+                write_lines(spooled, map(dumps, items))
+                result = write_geoparquet(lambda: _values(spooled), staging)
+            finally:
+                spooled.unlink(missing_ok=True)
+            if not result.rows:
+                raise InputError(f"{target}: there is no item to write")
+        for refusal in result.refused:
+            self.refuse(refusal)
+        self.summary.published += result.rows
+
+    def finish(self) -> int:
+        """Write `--summary` and `--failed`; gives the exit status."""
+        self.summary.duration_s = round(time.monotonic() - self.started, 3)
+        if self.summary_file:
+            data = orjson.dumps(asdict(self.summary), option=orjson.OPT_INDENT_2) + b"\n"
+            with atomic_file(Path(self.summary_file)) as path:
+                path.write_bytes(data)
+        if self.failed_file:
+            with atomic_file(Path(self.failed_file)) as path:
+                write_lines(path, map(dumps, self.failures))
+        return 1 if self.summary.failed else 0
+
+
+def _values(path: Path) -> Iterator[Item]:
+    return (value for value in read_values(str(path), "output") if isinstance(value, dict))
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": format_rfc3339(utc_now()),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _start_logging(level: str, form: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    handler.setFormatter(_JsonLines() if form == "json" else plain)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], Callable[..., int]]:
+    """Adds the options that every command has; the command gets a `Run` as its first argument."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def wrapper(summary: str | None, failed: str | None, log_level: str, log_format: str, **options: Any) -> int:
+            _start_logging(log_level.upper(), log_format)
+            run = Run(summary, failed, dry_run=bool(options.pop("dry_run", False)))
+            command(run, **options)
+            return run.finish()
+
+        wrapped: Callable[..., int] = wrapper
+        for option in reversed(_options(dry_run)):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _options(dry_run: bool) -> list[Callable[[Callable[..., int]], Callable[..., int]]]:
+    levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
+    options = [
+        click.option("--summary", metavar="F.json", help="Write the counts of the run to this file."),
+        click.option("--failed", metavar="F.ndjson", help="Write the items that failed, each with its reason."),
+        click.option("--log-level", type=levels, default="WARNING", show_default=True, help="What to log."),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    ]
+    if dry_run:
+        options.append(click.option("--dry-run", is_flag=True, help="Do everything but write."))
+    return options
+
+
+@contextmanager
+def progress(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing in a pipe; gives a function to call with what was done."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=total, rate="")
+        start = time.monotonic()
+
+        def advance(count: int) -> None:
+            done = bar.tasks[0].completed + count
+            bar.update(task, advance=count, rate=f"{done / max(time.monotonic() - start, 0.001):,.0f}/s")
+
+        yield advance
+
+
+class _BboxType(click.ParamType[tuple[float, ...]]):
+    name = "W,S,E,N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        try:
+            box = tuple(float(number) for number in str(value).split(","))
+        except ValueError:
+            box = ()
+        if len(box) not in (4, 6):
+            self.fail(f"{value!r} is not four numbers W,S,E,N in degrees, such as 5.9,45.8,10.5,47.9", param, ctx)
+        west, south, east, north = box if len(box) == 4 else (*box[:2], *box[3:5])
+        if not (-90 <= south <= north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
+            self.fail(f"{value!r} is not a box: south may not lie above north, nor outside of ±90, ±180", param, ctx)
+        return box
+
+
+class _IntervalType(click.ParamType[str]):
+    name = "A/B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            parse_interval(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class _JsonType(click.ParamType[dict[str, Any]]):
+    name = "JSON"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            document = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            self.fail(f"is not JSON: {error}", param, ctx)
+        if not isinstance(document, dict):
+            self.fail("is not a JSON object", param, ctx)
+        return document
+
+
+BBOX = _BboxType()
+INTERVAL = _IntervalType()
+JSON = _JsonType()
+
+
+def not_yet(option: str) -> UsageError:
+    """The answer to an option whose feature is not built yet."""
+    return UsageError(f"{option} is not supported yet in this version")

@@ -1,0 +1,97 @@
+"""`stac-manager validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import orjson
+
+from stac_manager.cli.common import Run, console, progress, shared_options
+from stac_manager.errors import InputError
+from stac_manager.files import atomic_file, read_values
+from stac_manager.items import Refusal
+from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator
+
+__all__ = ["validate"]
+
+_ENDINGS = (".json", ".geojson", ".ndjson", ".ndjson.zst", ".parquet")
+
+
+@click.command("validate", no_args_is_help=True)
+@click.option("--input", "source", required=True, metavar="F|DIR", help="A file of items, a folder of them, or - .")
+@click.option(
+    "--schema-dir",
+    "schema_dirs",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of schemas laid out as <host>/<path>; may be repeated.",
+)
+@click.option("--level", type=click.Choice(["strict", "lenient"]), default="strict", show_default=True)
+@click.option("--offline", is_flag=True, help="Never ask the network for a schema.")
+@click.option("--report", metavar="F.json", help="Write the validation report.")
+@shared_options()
+def validate(
+    run: Run,
+    source: str,
+    schema_dirs: tuple[Path, ...],
+    level: Literal["strict", "lenient"],
+    offline: bool,
+    report: str | None,
+) -> None:
+    """Validate STAC objects against their core and extension schemas.
+
+    \b
+    Example:
+      stac-manager validate --input items.ndjson --schema-dir ./schemas --offline --report report.json
+    """
+    validator = Validator(SchemaStore(schema_dirs, offline=offline), level=level)
+    with ReportBuilder() as builder, progress("validating") as advance:
+        for value in _values(source):
+            run.summary.fetched += 1
+            advance(1)
+            if isinstance(value, Refusal):
+                run.refuse(value)
+                continue
+            verdict = validator.check(value)
+            builder.add(verdict)
+            _count(run, value, verdict)
+        if report:
+            with atomic_file(Path(report)) as path:
+                builder.write(path)
+        _tell(builder)
+
+
+def _count(run: Run, value: Any, verdict: ItemVerdict) -> None:
+    if verdict.accepted:
+        run.summary.published += 1
+    else:
+        run.refuse(Refusal(verdict.item_id, "InvalidItem", verdict.summary, "validated", value))
+
+
+def _tell(builder: ReportBuilder) -> None:
+    counts = builder.counts
+    console.print(", ".join(f"{counts[name]} {name}" for name in ("valid", "invalid", "unchecked")))
+    for reason, count in builder.top_reasons(10):
+        console.print(f"{count:>8} × {reason}", markup=False)
+
+
+def _values(source: str) -> Iterator[Any]:
+    folder = Path(source)
+    if source == "-" or not folder.is_dir():
+        yield from read_values(source, "validated")
+        return
+    files = sorted(path for path in folder.rglob("*") if path.name.endswith(_ENDINGS) and path.is_file())
+    if not files:
+        raise InputError(f"{source}: holds no file that ends with {', '.join(_ENDINGS)}")
+    for path in files:
+        try:
+            yield from read_values(str(path), "validated")
+        except InputError as error:
+            yield Refusal(None, "InvalidJson", str(error), "validated", _text(path))
+
+
+def _text(path: Path) -> str:
+    return orjson.dumps(path.read_bytes()[:10_000].decode("utf-8", "replace")).decode()

@@ -1,0 +1,252 @@
+"""One collection's chain of stages, each run by itself for one partition, on files that the next one reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stac_manager.config import Workflow
+from stac_manager.errors import StorageError
+from stac_manager.http import HttpSettings
+from stac_manager.ingest import IngestModule, Probe, SearchFilter, Source, StacApiSource, belongs_to
+from stac_manager.items import Refusal, dumps, loads
+from stac_manager.pipeline.layout import source_collection_key
+from stac_manager.pipeline.manifest import Ledger, Manifest, Place, Stage
+from stac_manager.pipeline.publishing import publish_collection, publish_partition
+from stac_manager.pipeline.stage_files import StageWriter, read_items
+from stac_manager.spool import SpooledItem
+from stac_manager.storage import Storage
+from stac_manager.times import Window
+from stac_manager.validate import ReportBuilder, SchemaStore, Validator
+
+__all__ = ["Chain", "Progress"]
+
+Progress = Callable[[int], None]
+"""Hears how many items a step has just handled."""
+
+_CODE = {"raw_items": "1", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
+"""Raised when the code of a stage changes what it makes."""
+
+_SECTIONS = {
+    "raw_items": ("source", "partitions"),
+    "transformed": ("transformation",),
+    "extended": ("extensions",),
+    "validated": ("validation",),
+    "published": ("output",),
+}
+"""The parts of the workflow that a stage's result depends on."""
+
+
+@dataclass
+class Chain:
+    """Runs the stages of one collection. Dagster and the command line both call this, on the same files."""
+
+    workflow: Workflow
+    collection: str
+    storage: Storage
+    source: Source
+    schemas: SchemaStore
+
+    @classmethod
+    def of(
+        cls,
+        workflow: Workflow,
+        collection: str,
+        *,
+        storage: Storage | None = None,
+        schemas: SchemaStore | None = None,
+    ) -> Chain:
+        """The chain of a collection as its workflow describes it."""
+        return cls(
+            workflow,
+            collection,
+            storage or Storage(workflow.output.path),
+            _source_of(workflow, collection),
+            schemas or schema_store_of(workflow),
+        )
+
+    @cached_property
+    def validator(self) -> Validator:
+        """Compiled once, used for every partition."""
+        return Validator(self.schemas, level=self.workflow.validation.level)
+
+    def code_version(self, stage: Stage) -> str:
+        """Changes exactly when the stage would make something else of the same input."""
+        return f"{_CODE[stage]}-{self.workflow.section_hash(*_SECTIONS[stage])}"
+
+    def place(self, stage: Stage, partition: str) -> Place:
+        """Where a stage of a partition is kept."""
+        return Place(collection=self.collection, stage=stage, partition=partition)
+
+    def window(self, partition: str) -> Window:
+        """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
+        window = self.workflow.scheme().window(partition)
+        start, end = self.workflow.source.filters.bounds()
+        return Window(max(window.start, start or window.start), min(window.end, end or window.end))
+
+    async def probe(self, partition: str) -> Probe:
+        """Ask the source whether a partition's window still is as it was."""
+        return await self.source.probe(self.window(partition))
+
+    def run(self, stage: Stage, partition: str, progress: Progress | None = None) -> Manifest:
+        """Run one stage of one partition.
+
+        Raises:
+            UsageError: there is no such partition.
+            SourceError: the source failed, or is not complete; what was published stays.
+            StorageError: the stage before has not run yet, or a file cannot be read or written.
+            LedgerError: the counts do not balance; nothing was changed.
+        """
+        self.workflow.scheme().window(partition)
+        steps: dict[Stage, Callable[[str, Progress], Manifest]] = {
+            "raw_items": self._raw_items,
+            "transformed": lambda key, heard: self._pass_on("transformed", key, heard),
+            "extended": lambda key, heard: self._pass_on("extended", key, heard),
+            "validated": self._validated,
+            "published": self._published,
+        }
+        return steps[stage](partition, progress or (lambda _: None))
+
+    def _raw_items(self, partition: str, progress: Progress) -> Manifest:
+        window = self.window(partition)
+        self._keep_collection()
+        probe = asyncio.run(self.source.probe(window))
+        with IngestModule(self.source) as ingest, StageWriter(self.storage, self.place("raw_items", partition)) as out:
+            facts = ingest.fetch(window, progress=progress)
+            skipped = sum(not self._take(entry, partition, out) for entry in ingest)
+            for record in ingest.refusals.records(str):
+                out.refuse([_refusal_of(record)])
+            ledger = Ledger(
+                received=ingest.received,
+                passed=out.kept,
+                quarantined=len(out.refusals),
+                deduplicated=ingest.duplicates,
+                skipped=skipped,
+            )
+            details = {
+                "interval": window.interval,
+                "claimed": facts.matched,
+                "distinct": ingest.received - ingest.duplicates,
+                "slices": facts.slices,
+                "pages": facts.pages,
+                "requests": facts.requests + 1,
+                "retries": facts.retries,
+                "received_bytes": facts.received_bytes,
+                "probe": probe.fingerprint,
+            }
+            return out.commit(ledger, code_version=self.code_version("raw_items"), details=details)
+
+    def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
+        """Keep or refuse an item; False where it belongs to another partition."""
+        item = loads(entry[2])
+        try:
+            if not belongs_to(item, partition, self.workflow.scheme()):
+                return False
+            out.keep(entry)
+        except ValueError as error:
+            out.refuse([Refusal(entry[0], "NoTime", str(error), "raw_items", item)])
+        return True
+
+    def _keep_collection(self) -> None:
+        document = dumps(self.source.collection())
+        key = source_collection_key(self.collection)
+        if self.storage.get(key) != document:
+            self.storage.put(key, document)
+
+    def upstream(self, place: Place) -> Manifest:
+        """The manifest of the stage before.
+
+        Raises:
+            StorageError: it has not run yet.
+        """
+        before = place.before
+        manifest = before.read(self.storage) if before else None
+        if before is None or manifest is None:
+            name = before.stage if before else place.stage
+            raise StorageError(f"{place.collection} {place.partition}: {name} has not run yet; run it first")
+        return manifest
+
+    def _pass_on(self, stage: Stage, partition: str, progress: Progress) -> Manifest:
+        """A stage for which the workflow declares nothing: every item as it came, to the byte."""
+        place = self.place(stage, partition)
+        upstream = self.upstream(place)
+        with StageWriter(self.storage, place) as out:
+            for entry in read_items(self.storage, upstream):
+                out.keep(entry)
+                progress(1)
+            return self._commit(out, stage, upstream)
+
+    def _commit(self, out: StageWriter, stage: Stage, upstream: Manifest, **more: Any) -> Manifest:
+        ledger = Ledger(received=upstream.ledger.passed, passed=out.kept, quarantined=len(out.refusals))
+        version = self.code_version(stage)
+        return out.commit(ledger, code_version=version, input_hash=upstream.content_hash, **more)
+
+    def _validated(self, partition: str, progress: Progress) -> Manifest:
+        place = self.place("validated", partition)
+        upstream = self.upstream(place)
+        with StageWriter(self.storage, place) as out, ReportBuilder() as report:
+            for entry in read_items(self.storage, upstream):
+                item = loads(entry[2])
+                verdict = self.validator.check(item)
+                report.add(verdict)
+                if verdict.accepted:
+                    out.keep(entry)
+                else:
+                    out.refuse([Refusal(entry[0], "InvalidItem", verdict.summary, "validated", item)])
+                progress(1)
+            path = out.folder / "report.json"
+            report.write(path)
+            details = {**report.counts, "top_reasons": report.top_reasons(10)}
+            return self._commit(out, "validated", upstream, details=details, files={"report": path})
+
+    def _published(self, partition: str, progress: Progress) -> Manifest:
+        place = self.place("published", partition)
+        upstream = self.upstream(place)
+        with StageWriter(self.storage, place) as out:
+            file, details = publish_partition(self.storage, upstream, out)
+            progress(out.kept)
+            return self._commit(out, "published", upstream, details=details, items=file)
+
+    def publish_collection(self) -> None:
+        """Bring `collection.json` and `catalog.json` up to what is published."""
+        publish_collection(self.storage, self.workflow, self.collection)
+
+
+def _refusal_of(record: dict[str, Any]) -> Refusal:
+    context = record["error_context"]
+    return Refusal(
+        record["item_id"], record["error_type"], record["error_message"], context["step"], context["source_data"]
+    )
+
+
+def schema_store_of(workflow: Workflow) -> SchemaStore:
+    """The schemas that a workflow validates with."""
+    validation = workflow.validation
+    return SchemaStore([Path(folder) for folder in validation.schema_dirs], offline=validation.offline)
+
+
+def _source_of(workflow: Workflow, collection: str) -> Source:
+    source, processing = workflow.source, workflow.processing
+    filters = source.filters
+    spatial = filters.spatial
+    return StacApiSource(
+        str(source.catalog_url),
+        collection,
+        SearchFilter(
+            bbox=tuple(spatial.bbox) if spatial and spatial.bbox else None,
+            intersects=spatial.intersects if spatial else None,
+            cql2=filters.cql2,
+            query=filters.query,
+        ),
+        HttpSettings(
+            concurrency=processing.concurrency,
+            rate_limit=processing.rate_limit,
+            attempts=processing.retry_max_attempts,
+            timeout=processing.timeout_seconds,
+        ),
+        **({"page_size": processing.page_size} if processing.page_size else {}),
+    )

@@ -1,0 +1,178 @@
+"""What can be said about a finished stage by looking at its files again; Dagster's asset checks show these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stac_manager.errors import LedgerError
+from stac_manager.items import loads
+from stac_manager.output import read_geoparquet, same_after_parquet
+from stac_manager.pipeline.manifest import STAGES, Manifest, Place, Stage
+from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
+from stac_manager.storage import Storage
+
+__all__ = ["BLOCKING", "CHECKS", "CheckOutcome", "run_check"]
+
+BLOCKING = frozenset({"ledger_balances"})
+"""Checks that stop what comes after; what they refuse must never pass."""
+
+WARNING = frozenset({"schema_valid", "complete"})
+"""Checks of quality: they are seen, and nothing stops."""
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check found."""
+
+    name: str
+    passed: bool
+    description: str
+    """One line for a person."""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def blocking(self) -> bool:
+        """Whether a failure stops what comes after."""
+        return self.name in BLOCKING
+
+    @property
+    def warning(self) -> bool:
+        """Whether a failure is a matter of quality."""
+        return self.name in WARNING
+
+
+Check = Callable[[Storage, Manifest], CheckOutcome]
+
+
+def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    """The files hold as many items as the ledger says, and the stage before passed on as many as came in."""
+    ledger = manifest.ledger
+    facts: dict[str, Any] = ledger.model_dump()
+    kept = sum(1 for _ in read_index(storage, manifest))
+    refused = sum(1 for _ in read_refused(storage, manifest))
+    problems = []
+    try:
+        ledger.require_balance()
+    except LedgerError as error:
+        problems.append(str(error))
+    if (kept, refused) != (ledger.passed, ledger.quarantined):
+        problems.append(f"the files hold {kept} items and {refused} refused ones")
+    if manifest.items and manifest.items.lines != kept:
+        problems.append(f"{manifest.items.key} holds {manifest.items.lines} items, the index {kept}")
+    problems += _against_upstream(storage, manifest, facts)
+    return CheckOutcome("ledger_balances", not problems, "; ".join(problems) or _ledger_line(facts), facts)
+
+
+def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any]) -> list[str]:
+    before = Place(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).before
+    upstream = before.read(storage) if before else None
+    if before is None:
+        return []
+    if upstream is None:
+        return [f"{before.stage} is missing"]
+    facts["upstream_passed"] = upstream.ledger.passed
+    if upstream.content_hash != manifest.input_hash:
+        return [f"{before.stage} has changed since"]
+    if upstream.ledger.passed != manifest.ledger.received:
+        return [f"{before.stage} passed {upstream.ledger.passed} items on, {manifest.ledger.received} came in"]
+    return []
+
+
+def _ledger_line(facts: dict[str, Any]) -> str:
+    parts = [f"{facts[name]} {name}" for name in ("passed", "quarantined", "deduplicated", "skipped") if facts[name]]
+    return f"{facts['received']} received = {' + '.join(parts) or '0'}"
+
+
+def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    """The source's own count against what came."""
+    claimed, distinct = manifest.details["claimed"], manifest.details["distinct"]
+    facts = {"claimed": claimed, "received": distinct, "skipped": manifest.ledger.skipped}
+    if claimed is None:
+        return CheckOutcome("complete", True, f"{distinct} items; the source gives no count to compare with", facts)
+    if claimed == manifest.ledger.received or claimed == distinct:
+        return CheckOutcome("complete", True, f"the source says {claimed} items, and all came", facts)
+    return CheckOutcome("complete", False, f"the source says {claimed} items, {distinct} came", facts)
+
+
+def _unique_ids(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    ids = _parquet_ids(storage, manifest) if manifest.stage == "published" else _index_ids(storage, manifest)
+    count, repeated, last = 0, [], None
+    for item_id in ids:
+        if item_id == last:
+            repeated.append(item_id)
+        count, last = count + 1, item_id
+    facts = {"items": count, "repeated": len(repeated), "examples": repeated[:10]}
+    text = f"{len(repeated)} ids occur more than once" if repeated else f"{count} items, every id once"
+    return CheckOutcome("unique_ids", not repeated, text, facts)
+
+
+def _index_ids(storage: Storage, manifest: Manifest) -> Iterator[str]:
+    return (item_id for item_id, _ in read_index(storage, manifest))
+
+
+def _parquet_ids(storage: Storage, manifest: Manifest) -> list[str]:
+    if manifest.items is None:
+        return []
+    with storage.local_copy(manifest.items.key) as path:
+        column: pa.ChunkedArray = pq.read_table(path, columns=["id"], partitioning=None).column("id")
+    return sorted(column.to_pylist())
+
+
+def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    details = manifest.details
+    counts = {name: int(details[name]) for name in ("valid", "invalid", "unchecked")}
+    total = sum(counts.values())
+    rate = counts["valid"] / total if total else 1.0
+    facts = {**counts, "rate": rate, "top_reasons": details["top_reasons"], "report": storage.locate(details["report"])}
+    text = f"{counts['valid']} of {total} items valid ({rate:.1%})"
+    for name in ("invalid", "unchecked"):
+        text += f", {counts[name]} {name}" if counts[name] else ""
+    return CheckOutcome("schema_valid", counts["valid"] == total, text, facts)
+
+
+def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    """Every published item, read back by the format's reference reader, is the validated one."""
+    place = Place(collection=manifest.collection, stage="validated", partition=manifest.partition)
+    validated = place.read(storage)
+    if validated is None:
+        return CheckOutcome("round_trip", False, "validated is missing, so there is nothing to compare with")
+    refused = {record["item_id"] for record in read_refused(storage, manifest)}
+    sent = (loads(line) for item_id, _, line in read_items(storage, validated) if item_id not in refused)
+    count, differences = 0, []
+    for one, other in zip_longest(sent, _parquet_items(storage, manifest)):
+        count += 1
+        if one is None or other is None:
+            differences.append("the file holds another number of items")
+        elif problem := same_after_parquet(one, other):
+            differences.append(f"{one['id']}: {problem}")
+    facts = {"items": count, "different": len(differences), "examples": differences[:10]}
+    text = f"{len(differences)} of {count} items differ" if differences else f"{count} items read back the same"
+    return CheckOutcome("round_trip", not differences, text, facts)
+
+
+def _parquet_items(storage: Storage, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    if manifest.items is not None:
+        with storage.local_copy(manifest.items.key) as path:
+            yield from read_geoparquet(path)
+
+
+CHECKS: dict[Stage, dict[str, Check]] = {stage: {"ledger_balances": _ledger_balances} for stage in STAGES}
+"""Stage -> name -> check."""
+CHECKS["raw_items"] |= {"complete": _complete, "unique_ids": _unique_ids}
+CHECKS["validated"] |= {"schema_valid": _schema_valid}
+CHECKS["published"] |= {"unique_ids": _unique_ids, "round_trip": _round_trip}
+
+
+def run_check(name: str, storage: Storage, manifest: Manifest) -> CheckOutcome:
+    """Run one check of a stage.
+
+    Raises:
+        StorageError: a file of the stage cannot be read.
+    """
+    return CHECKS[manifest.stage][name](storage, manifest)

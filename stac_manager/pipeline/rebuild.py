@@ -1,0 +1,152 @@
+"""Run whole chains without Dagster, and add up what they did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from stac_manager.config import Workflow
+from stac_manager.errors import LedgerError, SourceError, StacManagerError, StorageError, UsageError
+from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
+from stac_manager.pipeline.manifest import STAGES, Changes, Manifest, Place, Stage
+from stac_manager.pipeline.stage_files import read_refused
+from stac_manager.storage import Storage
+from stac_manager.times import utc_now
+
+__all__ = ["PartitionCounts", "PartitionResult", "partition_counts", "quarantine_reasons", "rebuild", "select"]
+
+_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class PartitionCounts:
+    """The ledger of a whole chain: `fetched = published + quarantined + deduplicated + skipped`."""
+
+    fetched: int = 0
+    published: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    skipped: int = 0
+
+    @property
+    def balances(self) -> bool:
+        """Whether every fetched item is accounted for."""
+        return self.fetched == self.published + self.quarantined + self.deduplicated + self.skipped
+
+
+@dataclass
+class PartitionResult:
+    """What a run of one partition came to."""
+
+    collection: str
+    partition: str
+    counts: PartitionCounts = field(default_factory=PartitionCounts)
+    changes: Changes = field(default_factory=Changes)
+    checks: list[CheckOutcome] = field(default_factory=list)
+    error: StacManagerError | None = None
+    """Why the partition failed; what was published before still is."""
+
+
+def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
+    """The ledger of a chain from the manifests of its stages; None where it has not run to the end."""
+    manifests = [Place(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES]
+    ledgers = [manifest.ledger for manifest in manifests if manifest]
+    if len(ledgers) < len(STAGES):
+        return None
+    return PartitionCounts(
+        fetched=ledgers[0].received,
+        published=ledgers[-1].passed,
+        quarantined=sum(ledger.quarantined for ledger in ledgers),
+        deduplicated=sum(ledger.deduplicated for ledger in ledgers),
+        skipped=sum(ledger.skipped for ledger in ledgers),
+    )
+
+
+def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
+    """How many items each step refused, by `(step, error_type, error_message)`."""
+    reasons: Counter[tuple[str, str, str]] = Counter()
+    for stage in STAGES:
+        manifest = Place(collection=collection, stage=stage, partition=partition).read(storage)
+        for record in read_refused(storage, manifest):
+            reasons[stage, record["error_type"], record["error_message"]] += 1
+    return reasons
+
+
+def select(
+    workflow: Workflow, collections: Sequence[str] = (), partitions: Sequence[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """The partitions to run, by collection; empty choices mean all.
+
+    Raises:
+        UsageError: a chosen collection or partition is not in the workflow.
+    """
+    for collection in collections:
+        if collection not in workflow.collections:
+            known = ", ".join(workflow.collections)
+            raise UsageError(f"{collection!r} is not a collection of {workflow.workflow.name}; there are: {known}")
+    scheme = workflow.scheme()
+    every = scheme.keys(utc_now())
+    for partition in partitions:
+        scheme.window(partition)
+        if partition not in every:
+            raise UsageError(f"{partition!r} lies outside of the workflow's partitions, {every[0]} to {every[-1]}")
+    chosen = sorted(set(partitions)) or every
+    return [(collection, chosen) for collection in workflow.collections if not collections or collection in collections]
+
+
+def rebuild(
+    chain: Chain, partitions: Sequence[str], heard: Callable[[str, Stage, int], None] | None = None
+) -> Iterator[PartitionResult]:
+    """Run all stages and checks of each partition in turn; a partition that fails does not stop the others.
+
+    Args:
+        chain: of the collection.
+        partitions: names, in the order to run them.
+        heard: hears partition, stage and how many items the stage has just handled.
+
+    Raises:
+        SourceError: three partitions in a row failed: the source is not there.
+    """
+    failures = 0
+    for partition in partitions:
+        result = PartitionResult(chain.collection, partition)
+        try:
+            _run_partition(chain, result, heard)
+            failures = 0
+        except (SourceError, StorageError, LedgerError) as error:
+            result.error = error
+            failures += 1
+        yield result
+        if failures == _FAILURES_IN_A_ROW:
+            raise SourceError(f"{chain.collection}: stopped after {failures} partitions in a row failed")
+    chain.publish_collection()
+
+
+def _run_partition(chain: Chain, result: PartitionResult, heard: Callable[[str, Stage, int], None] | None) -> None:
+    for stage in STAGES:
+
+        def progress(count: int, stage: Stage = stage) -> None:
+            if heard:
+                heard(result.partition, stage, count)
+
+        manifest = chain.run(stage, result.partition, progress)
+        result.checks += check_stage(chain.storage, manifest)
+        if stage == "published":
+            result.changes = manifest.changes
+    result.counts = partition_counts(chain.storage, chain.collection, result.partition) or PartitionCounts()
+
+
+def check_stage(storage: Storage, manifest: Manifest) -> list[CheckOutcome]:
+    """Every check of a stage.
+
+    Raises:
+        LedgerError: a blocking check failed.
+    """
+    outcomes = [run_check(name, storage, manifest) for name in CHECKS[manifest.stage]]
+    for outcome in outcomes:
+        if outcome.blocking and not outcome.passed:
+            place = f"{manifest.collection} {manifest.partition} {manifest.stage}"
+            raise LedgerError(f"{place}: {outcome.name} failed: {outcome.description}")
+    return outcomes

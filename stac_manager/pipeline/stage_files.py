@@ -1,0 +1,235 @@
+"""Read and write what a stage of a partition holds: items, their index, and what was refused."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import pyarrow as pa
+
+from stac_manager.errors import StorageError
+from stac_manager.files import read_lines, write_lines
+from stac_manager.items import Refusal, dumps, loads
+from stac_manager.pipeline.layout import quarantine_key
+from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place
+from stac_manager.spool import QuarantineRecord, RefusalSpool, SpooledItem
+from stac_manager.storage import Storage
+from stac_manager.times import format_rfc3339, utc_now
+
+__all__ = ["StageWriter", "read_index", "read_items", "read_refused"]
+
+_BUFFER = 1 << 20
+
+
+def _lines(storage: Storage, ref: FileRef | None) -> Iterator[bytes]:
+    if ref is not None:
+        with storage.local_copy(ref.key) as path:
+            yield from read_lines(path)
+
+
+def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[str, str]]:
+    """Id and content hash of every item of a stage, sorted by id."""
+    for line in _lines(storage, manifest.index if manifest else None):
+        item_id, digest = loads(line)
+        yield item_id, digest
+
+
+def read_items(storage: Storage, manifest: Manifest) -> Iterator[SpooledItem]:
+    """Id, content hash and JSON line of every item of a stage before `published`, sorted by id."""
+    lines = _lines(storage, manifest.items)
+    for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
+        yield item_id, digest, line
+
+
+def read_refused(storage: Storage, manifest: Manifest | None) -> Iterator[QuarantineRecord]:
+    """The quarantine records of a stage."""
+    for line in _lines(storage, manifest.refused if manifest else None):
+        yield loads(line)
+
+
+class StageWriter:
+    """Collects what a stage makes, then puts it in place: files named by their content first, the manifest last.
+
+    Use as a context manager; without `commit` nothing changes.
+    """
+
+    def __init__(self, storage: Storage, place: Place) -> None:
+        self.storage = storage
+        self.place = place
+        self.previous = place.read(storage)
+        self.kept = 0
+        self.refusals = RefusalSpool()
+        self._open = ExitStack()
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="stac-manager-")))
+        self._open.enter_context(self.refusals)
+        self._items = pa.output_stream(str(self.folder / "items.ndjson.zst"), "zstd", _BUFFER)
+        self._index = pa.output_stream(str(self.folder / "index.ndjson.zst"), "zstd", _BUFFER)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._items.close()
+            self._index.close()
+        finally:
+            self._open.close()
+        if isinstance(error, OSError):
+            raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
+
+    def keep(self, item: SpooledItem, *, with_line: bool = True) -> None:
+        """Pass an item on; items come sorted by id. `with_line` False keeps only its place in the index."""
+        item_id, digest, line = item
+        entry = dumps([item_id, digest])
+        self._index.write(entry + b"\n")
+        self._digest.update(entry)
+        if with_line:
+            self._items.write(line + b"\n")
+        self.kept += 1
+
+    def refuse(self, refusals: Iterable[Refusal]) -> None:
+        """Put items into quarantine."""
+        self.refusals.add(refusals)
+
+    def commit(
+        self,
+        ledger: Ledger,
+        *,
+        code_version: str,
+        input_hash: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path] | None = None,
+        items: FileRef | None = None,
+    ) -> Manifest:
+        """Put everything in place and return the manifest.
+
+        Args:
+            ledger: must balance, and agree with what was kept and refused.
+            code_version: of the stage.
+            input_hash: `content_hash` of what was read.
+            details: facts for people and later stages; each of `files` is added with its key.
+            files: further files of the stage, by name.
+            items: set where the items are kept elsewhere (the published file).
+
+        Raises:
+            LedgerError: the counts do not balance; nothing was changed.
+            StorageError: a write failed; the manifest, and with it the last generation, is as before.
+        """
+        ledger.require_balance()
+        Ledger(
+            received=ledger.passed + ledger.quarantined, passed=self.kept, quarantined=len(self.refusals)
+        ).require_balance()
+        self._items.close()
+        self._index.close()
+        extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
+        refused = self._refused_file()
+        index = self._put(self.folder / "index.ndjson.zst", self.kept)
+        if items is None and self.place.stage != "published":
+            items = self._put(self.folder / "items.ndjson.zst", self.kept)
+        manifest = Manifest(
+            collection=self.place.collection,
+            stage=self.place.stage,
+            partition=self.place.partition,
+            code_version=code_version,
+            input_hash=input_hash,
+            content_hash=self._digest.hexdigest(),
+            items=items,
+            index=index,
+            refused=refused,
+            ledger=ledger,
+            changes=self._changes(index),
+            details={**(details or {}), **extra},
+        )
+        self._put_manifest(manifest)
+        return manifest
+
+    def _refused_file(self) -> FileRef | None:
+        if not len(self.refusals):
+            return None
+        self.refusals.keep_times(read_refused(self.storage, self.previous))
+        now = format_rfc3339(utc_now().replace(microsecond=0))
+        path = self.folder / "refused.ndjson.zst"
+        for record in self.refusals.records(lambda: now):
+            self._digest.update(dumps([record["item_id"], record["error_type"], record["error_message"]]))
+        count = write_lines(path, map(dumps, self.refusals.records(lambda: now)))
+        return self._put(path, count)
+
+    def _put(self, path: Path, lines: int) -> FileRef:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        name, _, ending = path.name.partition(".")
+        key = f"{self.place.folder}/{name}-{digest[:16]}.{ending}"
+        size = path.stat().st_size
+        if self.storage.size(key) != size:
+            self.storage.put(key, path)
+        return FileRef(key=key, sha256=digest, size=size, lines=lines)
+
+    def _changes(self, index: FileRef) -> Changes:
+        counts = {"added": 0, "modified": 0, "deleted": 0, "unchanged": 0}
+        if self.previous and self.previous.index == index:
+            return Changes(unchanged=index.lines)
+        now = _lines_of_index(self.folder / "index.ndjson.zst")
+        for kind in _compare(read_index(self.storage, self.previous), now):
+            counts[kind] += 1
+        return Changes(**counts)
+
+    def _put_manifest(self, manifest: Manifest) -> None:
+        data = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        if self.storage.get(self.place.manifest_key) != data:
+            self.storage.put(self.place.manifest_key, data)
+        _assemble_quarantine(self.storage, self.place)
+        named = {ref.key for ref in (manifest.items, manifest.index, manifest.refused) if ref}
+        named |= {value for value in manifest.details.values() if isinstance(value, str)}
+        for key in self.storage.list(self.place.folder):
+            if key not in named and key != self.place.manifest_key:
+                self.storage.delete(key)
+
+
+def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
+    for line in read_lines(path):
+        item_id, digest = loads(line)
+        yield item_id, digest
+
+
+def _compare(before: Iterator[tuple[str, str]], now: Iterator[tuple[str, str]]) -> Iterator[str]:
+    """Walk two indexes, both sorted by id, side by side; one word for each id in either."""
+    old, new = next(before, None), next(now, None)
+    while old or new:
+        if new is None or (old is not None and old[0] < new[0]):
+            yield "deleted"
+            old = next(before, None)
+        elif old is None or new[0] < old[0]:
+            yield "added"
+            new = next(now, None)
+        else:
+            yield "unchanged" if old[1] == new[1] else "modified"
+            old, new = next(before, None), next(now, None)
+
+
+def _assemble_quarantine(storage: Storage, place: Place) -> None:
+    """One file for people, of what all stages of the partition refused; none where nothing was."""
+    key = quarantine_key(place.collection, place.partition)
+    manifests = [place.at(stage).read(storage) for stage in STAGES]
+    refs = [manifest.refused for manifest in manifests if manifest and manifest.refused]
+    if not refs:
+        storage.delete(key)
+        return
+    with tempfile.NamedTemporaryFile("wb", prefix="stac-manager-", suffix=".ndjson") as file:
+        for ref in refs:
+            file.writelines(line + b"\n" for line in _lines(storage, ref))
+        file.flush()
+        if not _same_content(storage, key, Path(file.name)):
+            storage.put(key, Path(file.name))
+
+
+def _same_content(storage: Storage, key: str, path: Path) -> bool:
+    return storage.size(key) == path.stat().st_size and storage.get(key) == path.read_bytes()

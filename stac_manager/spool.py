@@ -1,0 +1,166 @@
+"""Items and refusals on their way through a step: kept on disk, one of each, given back in a fixed order.
+
+Memory stays small however many there are, and the result is the same in whatever order they came.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stac_manager.errors import StorageError
+from stac_manager.items import Item, Refusal, content_hash, dumps, loads
+
+__all__ = ["ItemSpool", "QuarantineRecord", "RefusalSpool", "SpooledItem"]
+
+SpooledItem = tuple[str, str, bytes]
+"""Id, content hash, JSON line."""
+
+QuarantineRecord = dict[str, Any]
+"""`{item_id, error_type, error_message, error_context: {step, source_data, timestamp}}`."""
+
+
+class _Spool:
+    """A temporary SQLite file; use as a context manager."""
+
+    table: str
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="stac-manager-")
+        self._db = sqlite3.connect(Path(self._folder.name) / "spool.sqlite", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute(self.table)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{self._folder.name}: no room for what passes between steps: {error}") from None
+
+    def _count(self, table: str) -> int:
+        return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - a constant name
+
+
+_KEEP_THE_NEWER = """
+INSERT INTO items (id, updated, hash, line) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, hash = excluded.hash, line = excluded.line
+WHERE (excluded.updated, excluded.hash, excluded.line) > (items.updated, items.hash, items.line)
+"""
+
+
+class ItemSpool(_Spool):
+    """Items by id. Of several with one id the one updated last is kept; a tie is broken by their content."""
+
+    table = "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, hash TEXT, line BLOB)"
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Take items over, each with an `id` and `properties`.
+
+        Raises:
+            StorageError: the temporary folder is full.
+        """
+        rows = [(item["id"], _updated(item), content_hash(item), dumps(item)) for item in items]
+        self.received += len(rows)
+        with self._writing():
+            self._db.executemany(_KEEP_THE_NEWER, rows)
+
+    def __len__(self) -> int:
+        return self._count("items")
+
+    def __iter__(self) -> Iterator[SpooledItem]:
+        with closing(self._db.execute("SELECT id, hash, line FROM items ORDER BY id")) as rows:
+            yield from rows
+
+
+def _updated(item: Item) -> str:
+    value = item["properties"].get("updated")
+    return value if isinstance(value, str) else ""
+
+
+class RefusalSpool(_Spool):
+    """Refused items with their reasons, each once, as quarantine records."""
+
+    table = """
+    CREATE TABLE refused (id TEXT, type TEXT, message TEXT, step TEXT, hash TEXT, data BLOB, time TEXT,
+                          PRIMARY KEY (id, type, message, step, hash))
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def add(self, refusals: Iterable[Refusal]) -> None:
+        """Take refusals over; the same one again is not kept twice.
+
+        Raises:
+            StorageError: the temporary folder is full.
+        """
+        rows = [_refusal_row(refusal) for refusal in refusals]
+        self.received += len(rows)
+        with self._writing():
+            self._db.executemany("INSERT OR IGNORE INTO refused VALUES (?, ?, ?, ?, ?, ?, NULL)", rows)
+
+    def keep_times(self, before: Iterable[QuarantineRecord]) -> None:
+        """Give refusals that were there before the time at which they were first refused."""
+        with self._writing():
+            for record in before:
+                context = record["error_context"]
+                refusal = Refusal(
+                    record["item_id"],
+                    record["error_type"],
+                    record["error_message"],
+                    context["step"],
+                    context["source_data"],
+                )
+                key = _refusal_row(refusal)[:5]
+                self._db.execute(
+                    "UPDATE refused SET time = ? WHERE (id, type, message, step, hash) = (?, ?, ?, ?, ?)",
+                    (context["timestamp"], *key),
+                )
+
+    def __len__(self) -> int:
+        return self._count("refused")
+
+    def records(self, now: Callable[[], str]) -> Iterator[QuarantineRecord]:
+        """The quarantine records, sorted; new ones get the time that `now` gives."""
+        fields = "id, type, message, step, data, time"
+        query = f"SELECT {fields} FROM refused ORDER BY id, type, message, step, hash"  # noqa: S608 - constants
+        with closing(self._db.execute(query)) as rows:
+            for item_id, kind, message, step, data, time in rows:
+                context = {"step": step, "source_data": loads(data), "timestamp": time or now()}
+                yield {
+                    "item_id": item_id or None,
+                    "error_type": kind,
+                    "error_message": message,
+                    "error_context": context,
+                }
+
+
+def _refusal_row(refusal: Refusal) -> tuple[str, str, str, str, str, bytes]:
+    data = dumps(refusal.source_data)
+    return (
+        refusal.item_id or "",
+        refusal.error_type,
+        refusal.error_message,
+        refusal.step,
+        content_hash(refusal.source_data),
+        data,
+    )
