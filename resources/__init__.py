@@ -1,0 +1,71 @@
+"""Dagster resources: thin wrappers over the library's source client, storage and schema store.
+
+A deployment sets them, a test replaces them; what they do is in the library. Secrets come by `dg.EnvVar`, so that
+Dagster keeps the name and never the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from stac_manager.config import Workflow
+from stac_manager.ingest import Source
+from stac_manager.pipeline import Chain, schema_store_of, source_of
+from stac_manager.storage import Storage
+from stac_manager.validate import SchemaStore
+
+__all__ = ["RESOURCES", "SchemaStoreResource", "SourceResource", "StorageResource", "open_chain"]
+
+
+class StorageResource(dg.ConfigurableResource[Storage]):
+    """Where catalogs are kept."""
+
+    root: str | None = None
+    """Overrides the workflow's `output.path`."""
+
+    def of(self, workflow: Workflow) -> Storage:
+        """The storage of a workflow."""
+        return Storage(self.root or workflow.output.path)
+
+
+class SchemaStoreResource(dg.ConfigurableResource[SchemaStore]):
+    """Where schemas are found."""
+
+    schema_dirs: Sequence[str] = ()
+    """Looked at before the workflow's own folders."""
+    offline: bool = False
+    """Never ask the network, whatever the workflow says."""
+
+    def of(self, workflow: Workflow) -> SchemaStore:
+        """The schema store of a workflow."""
+        return schema_store_of(workflow, [Path(folder) for folder in self.schema_dirs], offline=self.offline)
+
+
+class SourceResource(dg.ConfigurableResource[Source]):
+    """Where items come from."""
+
+    def of(self, workflow: Workflow, collection: str) -> Source:
+        """The source of a collection."""
+        return source_of(workflow, collection)
+
+
+RESOURCES: dict[str, object] = {
+    "storage": StorageResource(),
+    "schemas": SchemaStoreResource(),
+    "source": SourceResource(),
+}
+"""What the definitions use unless they are told otherwise."""
+
+
+def open_chain(
+    workflow: Workflow,
+    collection: str,
+    storage: StorageResource,
+    schemas: SchemaStoreResource,
+    source: SourceResource,
+) -> Chain:
+    """The library's chain of a collection, on these resources."""
+    return Chain(workflow, collection, storage.of(workflow), source.of(workflow, collection), schemas.of(workflow))

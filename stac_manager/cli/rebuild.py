@@ -55,7 +55,7 @@ def rebuild_catalog(
 
 
 def _rebuild(run: Run, workflow: Workflow, storage: Storage, collection: str, keys: list[str]) -> list[str]:
-    chain = Chain.of(workflow, collection, storage=storage)
+    chain = Chain.of(workflow, collection)
     failed = []
     table = Table(
         "partition", "fetched", "published", "quarantined", "duplicates", "skipped", "checks", title=collection

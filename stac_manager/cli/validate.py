@@ -75,7 +75,7 @@ def _tell(builder: ReportBuilder) -> None:
     counts = builder.counts
     console.print(", ".join(f"{counts[name]} {name}" for name in ("valid", "invalid", "unchecked")))
     for reason, count in builder.top_reasons(10):
-        console.print(f"{count:>8} × {reason}", markup=False)
+        console.print(f"{count:>8} x {reason}", markup=False)
 
 
 def _values(source: str) -> Iterator[Any]:

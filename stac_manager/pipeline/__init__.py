@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from stac_manager.pipeline.chain import Chain, Progress, schema_store_of
+from stac_manager.pipeline.chain import Chain, Progress, code_version, schema_store_of, source_of
 from stac_manager.pipeline.checks import BLOCKING, CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, parquet_key, quarantine_key
 from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place, Stage
-from stac_manager.pipeline.publishing import publish_catalog, publish_collection
+from stac_manager.pipeline.publishing import collection_totals, publish_catalog, publish_collection
+from stac_manager.pipeline.rebuild import partition_counts, quarantine_reasons
 from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
 
 __all__ = [
@@ -23,14 +24,19 @@ __all__ = [
     "Place",
     "Progress",
     "Stage",
+    "code_version",
     "collection_key",
+    "collection_totals",
     "parquet_key",
+    "partition_counts",
     "publish_catalog",
     "publish_collection",
     "quarantine_key",
+    "quarantine_reasons",
     "read_index",
     "read_items",
     "read_refused",
     "run_check",
     "schema_store_of",
+    "source_of",
 ]

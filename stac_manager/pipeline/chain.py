@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, Probe, SearchFilter, Source, StacApiSource, belongs_to
 from stac_manager.items import Refusal, dumps, loads
 from stac_manager.pipeline.layout import source_collection_key
-from stac_manager.pipeline.manifest import Ledger, Manifest, Place, Stage
+from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
 from stac_manager.pipeline.publishing import publish_collection, publish_partition
 from stac_manager.pipeline.stage_files import StageWriter, read_items
 from stac_manager.spool import SpooledItem
@@ -23,7 +23,7 @@ from stac_manager.storage import Storage
 from stac_manager.times import Window
 from stac_manager.validate import ReportBuilder, SchemaStore, Validator
 
-__all__ = ["Chain", "Progress"]
+__all__ = ["Chain", "Progress", "code_version", "schema_store_of", "source_of"]
 
 Progress = Callable[[int], None]
 """Hears how many items a step has just handled."""
@@ -41,6 +41,11 @@ _SECTIONS = {
 """The parts of the workflow that a stage's result depends on."""
 
 
+def code_version(workflow: Workflow, stage: Stage) -> str:
+    """Changes exactly when the stage would make something else of the same input."""
+    return f"{_CODE[stage]}-{workflow.section_hash(*_SECTIONS[stage])}"
+
+
 @dataclass
 class Chain:
     """Runs the stages of one collection. Dagster and the command line both call this, on the same files."""
@@ -52,31 +57,15 @@ class Chain:
     schemas: SchemaStore
 
     @classmethod
-    def of(
-        cls,
-        workflow: Workflow,
-        collection: str,
-        *,
-        storage: Storage | None = None,
-        schemas: SchemaStore | None = None,
-    ) -> Chain:
+    def of(cls, workflow: Workflow, collection: str) -> Chain:
         """The chain of a collection as its workflow describes it."""
-        return cls(
-            workflow,
-            collection,
-            storage or Storage(workflow.output.path),
-            _source_of(workflow, collection),
-            schemas or schema_store_of(workflow),
-        )
+        storage, source = Storage(workflow.output.path), source_of(workflow, collection)
+        return cls(workflow, collection, storage, source, schema_store_of(workflow))
 
     @cached_property
     def validator(self) -> Validator:
         """Compiled once, used for every partition."""
         return Validator(self.schemas, level=self.workflow.validation.level)
-
-    def code_version(self, stage: Stage) -> str:
-        """Changes exactly when the stage would make something else of the same input."""
-        return f"{_CODE[stage]}-{self.workflow.section_hash(*_SECTIONS[stage])}"
 
     def place(self, stage: Stage, partition: str) -> Place:
         """Where a stage of a partition is kept."""
@@ -85,12 +74,27 @@ class Chain:
     def window(self, partition: str) -> Window:
         """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
         window = self.workflow.scheme().window(partition)
-        start, end = self.workflow.source.filters.bounds()
-        return Window(max(window.start, start or window.start), min(window.end, end or window.end))
+        temporal = self.workflow.source.filters.temporal
+        start = max(window.start, temporal.start_date or window.start)
+        return Window(start, min(window.end, temporal.end_date or window.end))
 
     async def probe(self, partition: str) -> Probe:
         """Ask the source whether a partition's window still is as it was."""
         return await self.source.probe(self.window(partition))
+
+    def is_current(self, partition: str, fingerprint: str) -> bool:
+        """Whether all stages of a partition are finished, from a source that looked as the fingerprint says."""
+        before: Manifest | None = None
+        for stage in STAGES:
+            manifest = self.place(stage, partition).read(self.storage)
+            if manifest is None or manifest.code_version != code_version(self.workflow, stage):
+                return False
+            if before is None and manifest.details["probe"] != fingerprint:
+                return False
+            if before is not None and manifest.input_hash != before.content_hash:
+                return False
+            before = manifest
+        return True
 
     def run(self, stage: Stage, partition: str, progress: Progress | None = None) -> Manifest:
         """Run one stage of one partition.
@@ -138,7 +142,7 @@ class Chain:
                 "received_bytes": facts.received_bytes,
                 "probe": probe.fingerprint,
             }
-            return out.commit(ledger, code_version=self.code_version("raw_items"), details=details)
+            return out.commit(ledger, code_version=code_version(self.workflow, "raw_items"), details=details)
 
     def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
@@ -182,7 +186,7 @@ class Chain:
 
     def _commit(self, out: StageWriter, stage: Stage, upstream: Manifest, **more: Any) -> Manifest:
         ledger = Ledger(received=upstream.ledger.passed, passed=out.kept, quarantined=len(out.refusals))
-        version = self.code_version(stage)
+        version = code_version(self.workflow, stage)
         return out.commit(ledger, code_version=version, input_hash=upstream.content_hash, **more)
 
     def _validated(self, partition: str, progress: Progress) -> Manifest:
@@ -223,13 +227,15 @@ def _refusal_of(record: dict[str, Any]) -> Refusal:
     )
 
 
-def schema_store_of(workflow: Workflow) -> SchemaStore:
-    """The schemas that a workflow validates with."""
+def schema_store_of(workflow: Workflow, schema_dirs: Sequence[Path] = (), *, offline: bool = False) -> SchemaStore:
+    """The schemas that a workflow validates with; `schema_dirs` are looked at first."""
     validation = workflow.validation
-    return SchemaStore([Path(folder) for folder in validation.schema_dirs], offline=validation.offline)
+    folders = [*schema_dirs, *(Path(folder) for folder in validation.schema_dirs)]
+    return SchemaStore(folders, offline=offline or validation.offline)
 
 
-def _source_of(workflow: Workflow, collection: str) -> Source:
+def source_of(workflow: Workflow, collection: str) -> Source:
+    """The source of a collection, as its workflow describes it."""
     source, processing = workflow.source, workflow.processing
     filters = source.filters
     spatial = filters.spatial

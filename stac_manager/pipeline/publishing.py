@@ -17,7 +17,7 @@ from stac_manager.pipeline.manifest import FileRef, Manifest, Place
 from stac_manager.pipeline.stage_files import StageWriter, read_items
 from stac_manager.storage import Storage
 
-__all__ = ["publish_catalog", "publish_collection", "publish_partition"]
+__all__ = ["collection_totals", "publish_catalog", "publish_collection", "publish_partition"]
 
 
 def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) -> tuple[FileRef | None, dict[str, Any]]:
@@ -100,6 +100,24 @@ def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
     document = build_catalog(head.name, head.description, [loads(data) for data in found if data])
     _put_json(storage, CATALOG_KEY, document)
     return document
+
+
+def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:
+    """For each collection of a workflow: how many partitions and items are published, from when to when."""
+    totals: list[dict[str, str | int]] = []
+    for collection in workflow.collections:
+        manifests = [manifest for manifest in _published(storage, collection) if manifest.items]
+        keys = sorted(manifest.partition for manifest in manifests)
+        totals.append(
+            {
+                "collection": collection,
+                "partitions": len(keys),
+                "items": sum(manifest.ledger.passed for manifest in manifests),
+                "first": keys[0] if keys else "",
+                "last": keys[-1] if keys else "",
+            }
+        )
+    return totals
 
 
 def _put_json(storage: Storage, key: str, document: dict[str, Any]) -> None:

@@ -1,0 +1,57 @@
+"""The root of a workflow's published catalog, over all of its collections."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from resources import StorageResource
+from stac_assets.names import asset_key, catalog_key, group_name, word
+from stac_manager.config import Workflow
+from stac_manager.pipeline import CATALOG_KEY, collection_totals, publish_catalog
+
+__all__ = ["build_catalog_asset", "build_catalog_sensor"]
+
+
+def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
+    """The asset `[workflow, "catalog"]`. It follows what its collections publish, once no run is under way."""
+    condition = (
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    )
+
+    @dg.asset(
+        key=catalog_key(workflow),
+        deps=[asset_key(workflow, collection, "published") for collection in workflow.collections],
+        automation_condition=condition,
+        code_version="1",
+        description=workflow.workflow.description or f"The published catalog of {workflow.workflow.name}.",
+        group_name=group_name(workflow),
+        kinds={"stac", "json"},
+        owners=list(workflow.workflow.owners),
+    )
+    def catalog(context: dg.AssetExecutionContext, storage: StorageResource) -> dg.MaterializeResult[None]:
+        place = storage.of(workflow)
+        publish_catalog(place, workflow)
+        totals = collection_totals(place, workflow)
+        records = [dg.TableRecord(total) for total in totals]
+        return dg.MaterializeResult(
+            metadata={
+                "collections": len(totals),
+                "items": sum(int(total["items"]) for total in totals),
+                "contents": dg.MetadataValue.table(records) if records else "nothing is published yet",
+                "catalog": dg.MetadataValue.path(place.locate(CATALOG_KEY)),
+            }
+        )
+
+    return catalog
+
+
+def build_catalog_sensor(workflow: Workflow) -> dg.AutomationConditionSensorDefinition:
+    """Runs the catalog's automation; on from the start, since it only rewrites one small file."""
+    return dg.AutomationConditionSensorDefinition(
+        f"catalog_{word(workflow.workflow.name)}",
+        target=dg.AssetSelection.assets(catalog_key(workflow)),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )

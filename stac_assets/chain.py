@@ -1,0 +1,125 @@
+"""The chain factory: five assets for a collection, each a stage of the library's chain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import dagster as dg
+
+from partitions import backfill_policy, partitions_definition
+from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
+from stac_assets.checks import check_specs, log_evaluation, report_checks
+from stac_assets.metadata import stage_metadata
+from stac_assets.names import asset_key, group_name, pool_name
+from stac_manager.config import Workflow
+from stac_manager.errors import IncompleteError, SourceError, StacManagerError
+from stac_manager.pipeline import CHECKS, STAGES, Chain, CheckOutcome, Manifest, Stage, code_version, run_check
+
+__all__ = ["build_chain"]
+
+_DESCRIPTIONS: dict[Stage, str] = {
+    "raw_items": "Items of the window as the source served them, each once.",
+    "transformed": "Items with their metadata mapped; as they came while the workflow declares no mapping.",
+    "extended": "Items with extensions added; as they came while the workflow declares none.",
+    "validated": "Items that their schemas accept; the others are in quarantine with their reasons.",
+    "published": "The partition as one stac-geoparquet file, and the collection that leads to it.",
+}
+
+_KINDS: dict[Stage, set[str]] = {
+    "raw_items": {"stac", "json"},
+    "transformed": {"stac", "json"},
+    "extended": {"stac", "json"},
+    "validated": {"stac", "json"},
+    "published": {"stac", "parquet"},
+}
+
+_API_FAULTS = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def build_chain(workflow: Workflow, collection: str) -> list[dg.AssetsDefinition]:
+    """The assets of a collection, in the order of their stages."""
+    return [_build_stage(workflow, collection, stage) for stage in STAGES]
+
+
+def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.AssetsDefinition:
+    key = asset_key(workflow, collection, stage)
+    number = STAGES.index(stage)
+    partitions = partitions_definition(workflow.scheme())
+    asks_source = stage == "raw_items"
+
+    @dg.asset(
+        key=key,
+        deps=[asset_key(workflow, collection, STAGES[number - 1])] if number else [],
+        partitions_def=partitions,
+        backfill_policy=backfill_policy(workflow),
+        check_specs=check_specs(key, stage, partitions),
+        code_version=code_version(workflow, stage),
+        description=_DESCRIPTIONS[stage],
+        group_name=group_name(workflow),
+        kinds=_KINDS[stage],
+        owners=list(workflow.workflow.owners),
+        pool=pool_name(urlsplit(str(workflow.source.catalog_url)).netloc.rpartition("@")[2]) if asks_source else None,
+        retry_policy=_API_FAULTS if asks_source else None,
+    )
+    def stage_asset(
+        context: dg.AssetExecutionContext,
+        storage: StorageResource,
+        schemas: SchemaStoreResource,
+        source: SourceResource,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        chain = open_chain(workflow, collection, storage, schemas, source)
+        done = _run_partitions(context, chain, stage)
+        if stage == "published":
+            chain.publish_collection()
+        for partition, manifest in done.items():
+            context.add_asset_metadata(stage_metadata(chain.storage, manifest), partition_key=partition)
+        yield dg.MaterializeResult(data_version=_data_version(done))
+        yield from report_checks(context, {key: _check(chain, manifest) for key, manifest in done.items()})
+
+    return stage_asset
+
+
+def _check(chain: Chain, manifest: Manifest) -> list[CheckOutcome]:
+    return [run_check(name, chain.storage, manifest) for name in CHECKS[manifest.stage]]
+
+
+def _data_version(done: dict[str, Manifest]) -> dg.DataVersion:
+    hashes = [manifest.content_hash for manifest in done.values()]
+    return dg.DataVersion(hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())
+
+
+def _run_partitions(context: dg.AssetExecutionContext, chain: Chain, stage: Stage) -> dict[str, Manifest]:
+    """Run every partition of this step; one that fails does not keep the others from being done."""
+    done: dict[str, Manifest] = {}
+    failed: dict[str, StacManagerError] = {}
+    for partition in context.partition_keys:
+        try:
+            done[partition] = chain.run(stage, partition)
+        except StacManagerError as error:
+            failed[partition] = error
+            context.log.error(f"{partition}: {error}")
+            if isinstance(error, IncompleteError):
+                log_evaluation(context, partition, CheckOutcome("complete", False, str(error)))
+        else:
+            context.log.info(f"{partition}: {done[partition].ledger}")
+    if failed:
+        _fail(context, chain, done, failed)
+    return done
+
+
+def _fail(
+    context: dg.AssetExecutionContext,
+    chain: Chain,
+    done: dict[str, Manifest],
+    failed: dict[str, StacManagerError],
+) -> None:
+    for partition, manifest in done.items():
+        metadata = stage_metadata(chain.storage, manifest)
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=partition, metadata=metadata))
+    passing = all(
+        isinstance(error, SourceError) and not isinstance(error, IncompleteError) for error in failed.values()
+    )
+    lines = "; ".join(f"{partition}: {error}" for partition, error in failed.items())
+    raise dg.Failure(f"{len(failed)} of {len(failed) + len(done)} partitions failed: {lines}", allow_retries=passing)

@@ -1,0 +1,128 @@
+"""Asset checks: their specs, and how their outcomes reach Dagster. What they check is in `stac_manager.pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+# Dagster gives no public name to this class, and without it an evaluation of one partition in a range run clears
+# the status of that partition.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+
+from stac_manager.pipeline import BLOCKING, CHECKS, CheckOutcome, Stage
+
+__all__ = ["check_specs", "log_evaluation", "report_checks"]
+
+_DESCRIPTIONS = {
+    "ledger_balances": "Every item that came in is passed on, quarantined, deduplicated or skipped; recounted.",
+    "complete": "The source's own count of the window, against what came.",
+    "unique_ids": "No id occurs twice in the partition.",
+    "schema_valid": "The validation report: core and extension schemas.",
+    "round_trip": "Every published item, read back by the reference reader, is the validated one.",
+}
+
+
+def check_specs(key: dg.AssetKey, stage: Stage, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
+    """The checks of a stage, each partitioned as its asset is."""
+    return [
+        dg.AssetCheckSpec(
+            name,
+            asset=key,
+            description=_DESCRIPTIONS[name],
+            blocking=name in BLOCKING,
+            partitions_def=partitions,
+        )
+        for name in CHECKS[stage]
+    ]
+
+
+def report_checks(
+    context: dg.AssetExecutionContext, outcomes: Mapping[str, list[CheckOutcome]]
+) -> Iterator[dg.AssetCheckResult]:
+    """Report what checks found, by partition; to be yielded after the `MaterializeResult` of the same step.
+
+    Dagster records one row for a check of a range run and ties it to no partition, so for a range each partition's
+    evaluation is logged by itself, and one result sums them up.
+    """
+    partitions = list(outcomes)
+    if len(partitions) > 1:
+        for partition in partitions:
+            for outcome in outcomes[partition]:
+                log_evaluation(context, partition, outcome)
+    for name in [outcome.name for outcome in outcomes[partitions[0]]]:
+        found = {key: next(o for o in outcomes[key] if o.name == name) for key in partitions}
+        yield _result(name, found)
+
+
+def _result(name: str, found: Mapping[str, CheckOutcome]) -> dg.AssetCheckResult:
+    worst = next((outcome for outcome in found.values() if not outcome.passed), next(iter(found.values())))
+    red = [partition for partition, outcome in found.items() if not outcome.passed]
+    if len(found) == 1:
+        text, facts = worst.description, metadata_of(worst.facts)
+    else:
+        text = f"{len(found) - len(red)} of {len(found)} partitions passed"
+        facts = {"failed": dg.MetadataValue.json(red)}
+    return dg.AssetCheckResult(
+        check_name=name, passed=not red, severity=_severity(worst), description=text, metadata=facts
+    )
+
+
+def log_evaluation(context: dg.AssetExecutionContext, partition: str, outcome: CheckOutcome) -> None:
+    """Record one check of one partition, tied to that partition's latest materialization."""
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition])
+    records = context.instance.fetch_materializations(wanted, limit=1).records
+    target = (
+        AssetCheckEvaluationTargetMaterializationData(
+            storage_id=records[0].storage_id, run_id=records[0].run_id, timestamp=records[0].timestamp
+        )
+        if records
+        else None
+    )
+    context.log_event(
+        dg.AssetCheckEvaluation(
+            asset_key=context.asset_key,
+            check_name=outcome.name,
+            passed=outcome.passed,
+            partition=partition,
+            blocking=outcome.blocking,
+            severity=_severity(outcome),
+            description=outcome.description,
+            metadata=metadata_of(outcome.facts),
+            target_materialization_data=target,
+        )
+    )
+
+
+def _severity(outcome: CheckOutcome) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if outcome.warning else dg.AssetCheckSeverity.ERROR
+
+
+def metadata_of(facts: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
+    """A check's facts as Dagster shows them best."""
+    shown: dict[str, dg.MetadataValue[Any]] = {}
+    for name, value in facts.items():
+        if name == "top_reasons":
+            shown["top reasons"] = reasons_table(value)
+        elif name == "report":
+            shown["report"] = dg.MetadataValue.path(value)
+        elif isinstance(value, bool | list | dict) or value is None:
+            shown[name] = dg.MetadataValue.json(value)
+        elif isinstance(value, int):
+            shown[name] = dg.MetadataValue.int(value)
+        elif isinstance(value, float):
+            shown[name] = dg.MetadataValue.float(value)
+        else:
+            shown[name] = dg.MetadataValue.text(str(value))
+    return shown
+
+
+def reasons_table(reasons: list[Any]) -> dg.TableMetadataValue:
+    """Reasons with how often each occurs, the most frequent first."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({"reason": str(reason), "items": int(count)}) for reason, count in reasons],
+        schema=dg.TableSchema([dg.TableColumn("reason", "string"), dg.TableColumn("items", "int")]),
+    )

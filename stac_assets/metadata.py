@@ -1,0 +1,69 @@
+"""What a person sees on the page of a materialization: counts, changes, pictures, failures, paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from stac_assets.checks import reasons_table
+from stac_assets.pictures import footprint_map, timeline
+from stac_manager.pipeline import Manifest, parquet_key, quarantine_key, quarantine_reasons
+from stac_manager.storage import Storage
+
+__all__ = ["stage_metadata"]
+
+Metadata = dict[str, Any]
+
+
+def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
+    """The metadata of one stage of one partition."""
+    ledger, changes = manifest.ledger, manifest.changes
+    shown: Metadata = {
+        "dagster/partition_row_count": ledger.passed,
+        "received": ledger.received,
+        "passed": ledger.passed,
+        "quarantined": ledger.quarantined,
+        "added": changes.added,
+        "modified": changes.modified,
+        "deleted": changes.deleted,
+        "unchanged": changes.unchanged,
+    }
+    more = {"raw_items": _raw, "validated": _validated, "published": _published}.get(manifest.stage)
+    return {**shown, **(more(storage, manifest) if more else {})}
+
+
+def _raw(storage: Storage, manifest: Manifest) -> Metadata:
+    details = manifest.details
+    names = ("interval", "slices", "pages", "requests", "retries")
+    shown: Metadata = {name: details[name] for name in names}
+    shown["received MB"] = round(details["received_bytes"] / 1e6, 3)
+    return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}
+
+
+def _validated(storage: Storage, manifest: Manifest) -> Metadata:
+    details = manifest.details
+    return {
+        "valid": details["valid"],
+        "invalid": details["invalid"],
+        "unchecked": details["unchecked"],
+        "failures": reasons_table(details["top_reasons"]),
+        "report": dg.MetadataValue.path(storage.locate(details["report"])),
+    }
+
+
+def _published(storage: Storage, manifest: Manifest) -> Metadata:
+    collection, partition = manifest.collection, manifest.partition
+    shown: Metadata = {}
+    if manifest.items:
+        with storage.local_copy(manifest.items.key) as path:
+            shown["footprints"] = dg.MetadataValue.md(footprint_map(path))
+            shown["timeline"] = dg.MetadataValue.md(timeline(path))
+        shown["parquet"] = dg.MetadataValue.path(storage.locate(parquet_key(collection, partition)))
+        shown["size MB"] = round(manifest.items.size / 1e6, 3)
+    reasons = quarantine_reasons(storage, collection, partition)
+    if reasons:
+        top = [(f"{step}: {message}", count) for (step, _, message), count in reasons.most_common(10)]
+        shown["failures"] = reasons_table(top)
+        shown["quarantine"] = dg.MetadataValue.path(storage.locate(quarantine_key(collection, partition)))
+    return shown

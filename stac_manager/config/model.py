@@ -1,0 +1,300 @@
+"""The workflow file as a model: every section, its defaults, and the rules that hold between sections."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from stac_manager.config.fields import (
+    NO_START,
+    NOT_BOOL,
+    Broken,
+    Instant,
+    LastInstant,
+    Location,
+    Section,
+    Text,
+    refuse,
+    rule,
+)
+from stac_manager.config.sources import Source
+from stac_manager.windows import PartitionBy, PartitionScheme
+
+__all__ = [
+    "Extension",
+    "Logging",
+    "Output",
+    "Partitions",
+    "Processing",
+    "Sync",
+    "Transformation",
+    "Validation",
+    "Workflow",
+    "WorkflowInfo",
+]
+
+_NAME = r"[A-Za-z0-9_-]{1,63}"
+_OWNER = r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(_NAME, value):
+        raise rule("a name of at most 63 letters a-z and A-Z, digits, `-` and `_`")
+    return value
+
+
+def _owners(values: tuple[str, ...]) -> tuple[str, ...]:
+    refuse(
+        ((index,), "an e-mail address, or a team as team:name")
+        for index, value in enumerate(values)
+        if not re.fullmatch(_OWNER, value)
+    )
+    return values
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    first = {value: index for index, value in reversed(list(enumerate(values)))}
+    refuse(((index,), "each entry once") for index, value in enumerate(values) if first[value] != index)
+    return values
+
+
+def _mapping_schema(value: Any) -> str | dict[str, Any]:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, dict) and value:
+        return value
+    raise rule("the path of a mapping file, or the mapping itself")
+
+
+class WorkflowInfo(Section):
+    """What the workflow is called, and whose it is."""
+
+    name: Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
+    """The name; it becomes the group of the workflow's assets in Dagster."""
+
+    description: Text | None = None
+    """What the workflow is for, in a sentence."""
+
+    owners: Annotated[tuple[str, ...], AfterValidator(_owners)] = ()
+    """Who answers for the catalog: e-mail addresses, or teams as team:name."""
+
+
+class Transformation(Section):
+    """How items are rewritten."""
+
+    mapping_schema: Annotated[
+        str | dict[str, Any],
+        PlainValidator(_mapping_schema),
+        WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]}),
+    ]
+    """The path of a mapping file, or the mapping itself."""
+
+
+class Extension(Section):
+    """A STAC extension that is added to every item."""
+
+    name: Text
+    """The name of the extension, as alternate-assets."""
+
+    config: dict[str, Any] = Field(default_factory=dict)
+    """What the extension needs to know."""
+
+
+class Validation(Section):
+    """How items are judged before they are published."""
+
+    level: Literal["strict", "lenient"] = "strict"
+    """strict: an invalid item goes to quarantine; lenient: it is published and reported."""
+
+    schemas: Annotated[tuple[Text, ...], AfterValidator(_each_once)] = ()
+    """Addresses or paths of further JSON schemas that every item must fulfil."""
+
+    schema_dirs: Annotated[tuple[Text, ...], AfterValidator(_each_once)] = ()
+    """Folders with schemas, laid out as <host>/<path>, looked into before the packaged ones and the network."""
+
+    offline: bool = False
+    """true: schemas are never fetched; items that need an unknown one count as unchecked."""
+
+
+class Output(Section):
+    """Where the catalog is published, and as what."""
+
+    path: Location = "./data"
+    """A folder, or a bucket as s3://…, gs://… or az://…; everything is kept below it."""
+
+    format: Annotated[
+        tuple[Literal["parquet", "json", "pgstac"], ...], Field(min_length=1), AfterValidator(_each_once)
+    ] = ("parquet",)
+    """The formats to publish in."""
+
+    organize_by: Literal["collection"] = "collection"
+    """How the published files are laid out."""
+
+
+class Partitions(Section):
+    """How the time of each collection is cut."""
+
+    by: PartitionBy = "month"
+    """The length of one partition."""
+
+    start: Instant | None = None
+    """A moment in the first partition; without it, `source.filters.temporal.start_date`."""
+
+    end: LastInstant | None = None
+    """A moment in the last partition; without it, `source.filters.temporal.end_date`, else the present."""
+
+    per_run: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] | None = None
+    """How many partitions one Dagster run takes in a backfill; more suit sparse collections."""
+
+
+class Sync(Section):
+    """How the catalog is kept in step with its source."""
+
+    every_minutes: Annotated[int, Field(ge=1, le=525_600), NOT_BOOL] = 15
+    """Minutes between two looks at the source."""
+
+    latest_windows: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] = 2
+    """How many of the newest partitions each look covers."""
+
+
+class Processing(Section):
+    """How hard the source is worked."""
+
+    concurrency: Annotated[int, Field(ge=1, le=64), NOT_BOOL] = 5
+    """Requests under way at the same time."""
+
+    rate_limit: Annotated[float, Field(gt=0, le=10_000), NOT_BOOL] | None = None
+    """Requests a second at most; without it, as many as `concurrency` allows."""
+
+    retry_max_attempts: Annotated[int, Field(ge=1, le=50), NOT_BOOL] = 5
+    """How often a request is tried in all, the first time included."""
+
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600), NOT_BOOL] = 60
+    """Seconds until one request counts as failed."""
+
+    page_size: Annotated[int, Field(ge=1, le=10_000), NOT_BOOL] | None = None
+    """Items a page to ask for; without it, what suits the source."""
+
+
+class Logging(Section):
+    """What is logged, and where to."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least important messages that are still logged."""
+
+    file: Text | None = None
+    """A file to log to besides the terminal."""
+
+
+def _member(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return value
+
+
+def _hashed(value: Any) -> str | None:
+    return None if isinstance(value, SecretStr) else str(value)
+
+
+class Workflow(Section):
+    """A catalog to keep true: where its items come from, what is done to them, and where they are published."""
+
+    workflow: WorkflowInfo
+    """What the workflow is called, and whose it is."""
+
+    source: Source
+    """Where the items come from."""
+
+    transformation: Transformation | None = None
+    """How items are rewritten; without it, they are not."""
+
+    extensions: tuple[Extension, ...] = ()
+    """STAC extensions that are added to every item, in this order."""
+
+    validation: Validation = Field(default_factory=Validation)
+    """How items are judged before they are published."""
+
+    output: Output = Field(default_factory=Output)
+    """Where the catalog is published, and as what."""
+
+    partitions: Partitions = Field(default_factory=Partitions, validate_default=True)
+    """How the time of each collection is cut."""
+
+    sync: Sync = Field(default_factory=Sync)
+    """How the catalog is kept in step with its source."""
+
+    processing: Processing = Field(default_factory=Processing)
+    """How hard the source is worked."""
+
+    logging: Logging = Field(default_factory=Logging)
+    """What is logged, and where to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_somewhere(cls, data: Any) -> Any:
+        # A field validator would see this only once `source` is valid; every problem is to be told at once.
+        if not isinstance(data, dict) or _member(data, "source", "filters", "temporal", "start_date") is not None:
+            return data
+        partitions = data.get("partitions")
+        partitions = {} if partitions is None else partitions
+        if not isinstance(partitions, dict) or partitions.get("start") is not None:
+            return data
+        return {**data, "partitions": {**partitions, "start": NO_START}}
+
+    @field_validator("partitions")
+    @classmethod
+    def _start_before_the_end(cls, partitions: Partitions, info: ValidationInfo) -> Partitions:
+        temporal = _member(info.data.get("source"), "filters", "temporal")
+        if temporal is None:
+            return partitions
+        start, end = partitions.start or temporal.start_date, partitions.end or temporal.end_date
+        broken: list[Broken] = []
+        if start is None:
+            broken.append((("start",), "where the first partition starts"))
+        elif end is not None and end <= start and partitions.end:
+            broken.append((("end",), "a time after the start of the first partition"))
+        elif end is not None and end <= start:
+            broken.append((("start",), "a time before `source.filters.temporal.end_date`"))
+        refuse(broken)
+        return partitions
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The ids of the collections, in the order of the file."""
+        return self.source.collections
+
+    def scheme(self) -> PartitionScheme:
+        """How the time of each collection is cut: by `partitions`, and where it is silent, by the temporal filter."""
+        temporal = self.source.filters.temporal
+        start = self.partitions.start or temporal.start_date
+        assert start is not None, "a workflow without a start is refused when it is read"
+        return PartitionScheme(self.partitions.by, start, self.partitions.end or temporal.end_date)
+
+    def section_hash(self, *names: str) -> str:
+        """16 hex digits that change when one of these top-level sections changes, for code versions.
+
+        Defaults count as absent, and secrets are left out: a new password changes nothing.
+
+        Raises:
+            ValueError: there is no section of that name.
+        """
+        unknown = set(names) - set(type(self).model_fields)
+        if unknown:
+            raise ValueError(f"a workflow has no section {', '.join(sorted(unknown))}")
+        sections = self.model_dump(include=set(names), exclude_defaults=True)
+        canonical = json.dumps(sections, sort_keys=True, separators=(",", ":"), default=_hashed)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,52 @@
+"""What this version does of all that a workflow file can ask for; the rest is refused by name, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stac_manager.config.fields import Where
+from stac_manager.config.model import Workflow
+
+__all__ = ["unsupported", "unsupported_in"]
+
+_ABSENT: tuple[tuple[Where, str, str], ...] = (
+    (("source", "profile"), "a provider profile", "takes limits and page sizes from `processing`"),
+    (("source", "auth"), "an authorised source", "reads sources that are open to everyone"),
+    (("transformation",), "a transformation", "publishes items as they come"),
+    (("extensions",), "adding extensions", "publishes items as they come"),
+    (("validation", "schemas"), "a list of further schemas", "looks schemas up in `validation.schema_dirs`"),
+)
+
+
+def unsupported(workflow: Workflow) -> list[tuple[Where, str]]:
+    """What a workflow asks for and this version does not do: where, and a sentence that says what it does instead."""
+    return unsupported_in(workflow.model_dump(exclude_defaults=True))
+
+
+def unsupported_in(data: Mapping[str, Any]) -> list[tuple[Where, str]]:
+    """The same for the plain data of a workflow file, which may have other faults as well."""
+    return list(_refused(data))
+
+
+def _refused(data: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
+    kind = _at(data, ("source", "type"))
+    if kind in ("static_catalog", "local_files", "raster_files", "json_api"):
+        yield ("source", "type"), _sentence(f"the source type {kind}", "reads `stac_api`")
+    for where, what, instead in _ABSENT:
+        if _at(data, where):
+            yield where, _sentence(what, instead)
+    formats = _at(data, ("output", "format"))
+    for index, name in enumerate(formats if isinstance(formats, list | tuple) else ()):
+        if name in ("json", "pgstac"):
+            yield ("output", "format", index), _sentence(f"the format {name}", "publishes `parquet`")
+
+
+def _sentence(what: str, instead: str) -> str:
+    return f"a workflow without it: {what} is not supported yet; this version {instead}"
+
+
+def _at(data: Any, where: Where) -> Any:
+    for step in where:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data
