@@ -108,7 +108,9 @@ def _collisions(readings: Sequence[_Reading]) -> Iterator[Problem]:
         document, file = reading.document, reading.document.file
         other = names.setdefault(dagster_name(reading.workflow.workflow.name), file)
         if other != file:
-            yield document.problem(("workflow", "name"), f"a name unlike that in {other} (`-` and `_` count as the same)")
+            where: Where = ("workflow", "name")
+            yield document.problem(where, f"a name unlike that in {other} (`-` and `_` count as the same)")
+            continue
         other = homes.setdefault(_root(reading.workflow.output.path), file)
         if other != file:
             yield document.problem(("output", "path"), f"a place of its own; {other} publishes its catalog there")
