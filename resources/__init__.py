@@ -6,10 +6,10 @@ Dagster keeps the name and never the value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
+from pydantic import Field
 
 from stac_manager.config import Workflow
 from stac_manager.ingest import Source
@@ -34,7 +34,7 @@ class StorageResource(dg.ConfigurableResource[Storage]):
 class SchemaStoreResource(dg.ConfigurableResource[SchemaStore]):
     """Where schemas are found."""
 
-    schema_dirs: Sequence[str] = ()
+    schema_dirs: list[str] = Field(default_factory=list)
     """Looked at before the workflow's own folders."""
     offline: bool = False
     """Never ask the network, whatever the workflow says."""

@@ -1,7 +1,5 @@
 """The root of a workflow's published catalog, over all of its collections."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from resources import StorageResource

@@ -1,7 +1,5 @@
 """The chain factory: five assets for a collection, each a stage of the library's chain."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -60,7 +58,7 @@ def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.Assets
         group_name=group_name(workflow),
         kinds=_KINDS[stage],
         owners=list(workflow.workflow.owners),
-        pool=pool_name(urlsplit(str(workflow.source.catalog_url)).netloc.rpartition("@")[2]) if asks_source else None,
+        pool=pool_name(urlsplit(workflow.source.address).netloc.rpartition("@")[2]) if asks_source else None,
         retry_policy=_API_FAULTS if asks_source else None,
     )
     def stage_asset(

@@ -109,8 +109,10 @@ def metadata_of(facts: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
             shown["top reasons"] = reasons_table(value)
         elif name == "report":
             shown["report"] = dg.MetadataValue.path(value)
-        elif isinstance(value, bool | list | dict) or value is None:
+        elif isinstance(value, list | dict):
             shown[name] = dg.MetadataValue.json(value)
+        elif isinstance(value, bool):
+            shown[name] = dg.MetadataValue.bool(value)
         elif isinstance(value, int):
             shown[name] = dg.MetadataValue.int(value)
         elif isinstance(value, float):

@@ -21,19 +21,16 @@ __all__ = ["build_defs", "defs"]
 def build_defs(workflows: Sequence[Workflow], resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
     """The definitions of these workflows; tests replace resources by name."""
     assets: list[dg.AssetsDefinition] = []
-    jobs: list[dg.UnresolvedAssetJobDefinition] = []
     sensors: list[dg.SensorDefinition] = []
     for workflow in workflows:
         for collection in workflow.collections:
-            job = build_rebuild_job(workflow, collection)
             assets += build_chain(workflow, collection)
-            jobs.append(job)
-            sensors.append(build_sync_sensor(workflow, collection, job))
+            sensors.append(build_sync_sensor(workflow, collection))
         assets.append(build_catalog_asset(workflow))
         sensors.append(build_catalog_sensor(workflow))
     return dg.Definitions(
         assets=assets,
-        jobs=jobs,
+        jobs=[build_rebuild_job(workflow, collection) for workflow in workflows for collection in workflow.collections],
         sensors=sensors,
         resources={**RESOURCES, **(resource_overrides or {})},
         executor=dg.in_process_executor,

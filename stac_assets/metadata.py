@@ -34,10 +34,9 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
 
 
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
-    details = manifest.details
-    names = ("interval", "slices", "pages", "requests", "retries")
-    shown: Metadata = {name: details[name] for name in names}
-    shown["received MB"] = round(details["received_bytes"] / 1e6, 3)
+    shown: Metadata = {name: manifest.run[name] for name in ("slices", "pages", "requests", "retries")}
+    shown["interval"] = manifest.details["interval"]
+    shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)
     return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -72,10 +72,10 @@ def timeline(parquet: Path) -> str:
     def draw(axes: Axes) -> None:
         days = [time.replace(tzinfo=None) for time in times]
         span = (max(days) - min(days)).days + 1 if days else 1
-        axes.hist(days, bins=_bins(span), color=_BLUE)
-        locator = mdates.AutoDateLocator(maxticks=6)
+        axes.hist(mdates.date2num(days), bins=_bins(span), color=_BLUE)  # type: ignore[no-untyped-call]
+        locator = mdates.AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         axes.set_ylabel("items")
         axes.grid(axis="y", color="0.9")
 
@@ -86,10 +86,10 @@ def _bins(days: int) -> int:
     return max(1, min(days, 120))
 
 
-def _markdown(title: str, draw: Callable[[Axes], None], size: Sequence[float]) -> str:
+def _markdown(title: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
     for dpi in (110, 80, 60, 45, 30):
         with mpl.rc_context({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False}):
-            figure = Figure(figsize=tuple(size), dpi=dpi, layout="constrained")
+            figure = Figure(figsize=size, dpi=dpi, layout="constrained")
             draw(figure.add_subplot())
             png = io.BytesIO()
             figure.savefig(png, format="png", metadata={"Software": None})

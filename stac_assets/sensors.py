@@ -1,7 +1,5 @@
 """One sensor a collection: it asks the source what is new in the latest windows, and requests exactly those."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time
@@ -10,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
-from stac_assets.names import sync_sensor_name
+from stac_assets.names import rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
 from stac_manager.pipeline import Chain
 from stac_manager.times import utc_now
@@ -27,17 +25,17 @@ Cursor = dict[str, tuple[str, float]]
 """Partition -> fingerprint that a run was requested for, and when (seconds since 1970)."""
 
 
-def build_sync_sensor(workflow: Workflow, collection: str, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinition:
     """The sensor of a collection. It runs from the start where the workflow has a `sync` section."""
     declared = "sync" in workflow.model_fields_set
     status = dg.DefaultSensorStatus.RUNNING if declared else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
         name=sync_sensor_name(workflow, collection),
-        job=job,
+        job_name=rebuild_job_name(workflow, collection),
         minimum_interval_seconds=workflow.sync.every_minutes * 60,
         default_status=status,
-        description=f"Asks {workflow.source.catalog_url} what is new in the latest windows of {collection}.",
+        description=f"Asks {workflow.source.address} what is new in the latest windows of {collection}.",
     )
     def sync(
         context: dg.SensorEvaluationContext,

@@ -40,7 +40,7 @@ class Storage:
             else:
                 self._local = Path(self.root.removeprefix("file://")).expanduser().resolve()
                 self._store = LocalStore(self._local, mkdir=True)
-        except (BaseError, OSError) as error:
+        except (BaseError, OSError, RuntimeError, ValueError) as error:
             raise StorageError(f"{self.root}: cannot be used as storage: {_first_line(error)}") from None
 
     def locate(self, key: str) -> str:

@@ -16,7 +16,7 @@ def make_item(item_id: str, datetime: str | None = "2024-01-15T10:00:00Z", **pro
         "geometry": {"type": "Point", "coordinates": [7.5, 46.5]},
         "bbox": [7.5, 46.5, 7.5, 46.5],
         "properties": {"datetime": datetime, **properties},
-        "links": [],
+        "links": [{"rel": "collection", "href": "https://example.com/collections/c"}],
         "assets": {"data": {"href": f"https://example.com/{item_id}.tif"}},
     }
 

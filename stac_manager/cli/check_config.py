@@ -6,7 +6,7 @@ import click
 
 from stac_manager.cli.common import Run, shared_options
 from stac_manager.config import load_workflow
-from stac_manager.errors import ConfigError
+from stac_manager.errors import ConfigError, Problem
 from stac_manager.times import utc_now
 
 __all__ = ["check_config"]
@@ -22,7 +22,7 @@ def check_config(run: Run, workflows: tuple[str, ...]) -> None:
     Example:
       stac-manager check-config workflows/*.yaml
     """
-    problems = []
+    problems: list[Problem] = []
     for path in workflows:
         run.summary.fetched += 1
         try:

@@ -28,6 +28,11 @@ __all__ = ["BBOX", "INTERVAL", "JSON", "Run", "console", "shared_options"]
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def timestamp() -> str:
+    """The present, to the second, as quarantine records have it."""
+    return format_rfc3339(utc_now().replace(microsecond=0))
+
+
 @dataclass
 class Summary:
     """What a run did, as `--summary` writes it."""
@@ -58,8 +63,7 @@ class Run:
     def refuse(self, refusal: Refusal) -> None:
         """Count an item that failed, and keep it for `--failed`."""
         self.summary.failed += 1
-        now = format_rfc3339(utc_now().replace(microsecond=0))
-        context = {"step": refusal.step, "source_data": refusal.source_data, "timestamp": now}
+        context = {"step": refusal.step, "source_data": refusal.source_data, "timestamp": timestamp()}
         self.keep_failure(
             {
                 "item_id": refusal.item_id,
@@ -151,6 +155,9 @@ def _start_logging(level: str, form: str) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonLines() if form == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    if level != "DEBUG":
+        # its retries are told by the error that ends them
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], Callable[..., int]]:
@@ -174,7 +181,7 @@ def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], 
 
 def _options(dry_run: bool) -> list[Callable[[Callable[..., int]], Callable[..., int]]]:
     levels = click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False)
-    options = [
+    options: list[Callable[[Callable[..., int]], Callable[..., int]]] = [
         click.option("--summary", metavar="F.json", help="Write the counts of the run to this file."),
         click.option("--failed", metavar="F.ndjson", help="Write the items that failed, each with its reason."),
         click.option("--log-level", type=levels, default="WARNING", show_default=True, help="What to log."),

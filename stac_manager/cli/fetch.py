@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stac_manager.cli.common import BBOX, INTERVAL, JSON, Run, console, progress, shared_options
+from stac_manager.cli.common import BBOX, INTERVAL, JSON, Run, console, progress, shared_options, timestamp
 from stac_manager.errors import UsageError
 from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, SearchFilter, StacApiSource
@@ -46,7 +46,7 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
         with progress("fetching", limit) as advance:
             facts = ingest.fetch(_window(interval), limit=limit, progress=advance)
         run.summary.fetched, run.summary.duplicates = ingest.received, ingest.duplicates
-        for record in ingest.refusals.records(lambda: ""):
+        for record in ingest.refusals.records(timestamp):
             run.summary.failed += 1
             run.keep_failure(record)
         run.summary.skipped = max(0, len(ingest.items) - limit) if limit else 0

@@ -11,9 +11,9 @@ import orjson
 
 from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.errors import InputError
-from stac_manager.files import atomic_file, read_values
+from stac_manager.files import read_values
 from stac_manager.items import Refusal
-from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator
+from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator, Verdict
 
 __all__ = ["validate"]
 
@@ -48,7 +48,8 @@ def validate(
       stac-manager validate --input items.ndjson --schema-dir ./schemas --offline --report report.json
     """
     validator = Validator(SchemaStore(schema_dirs, offline=offline), level=level)
-    with ReportBuilder() as builder, progress("validating") as advance:
+    builder = ReportBuilder()
+    with progress("validating") as advance:
         for value in _values(source):
             run.summary.fetched += 1
             advance(1)
@@ -58,10 +59,9 @@ def validate(
             verdict = validator.check(value)
             builder.add(verdict)
             _count(run, value, verdict)
-        if report:
-            with atomic_file(Path(report)) as path:
-                builder.write(path)
-        _tell(builder)
+    if report:
+        builder.write(Path(report))
+    _tell(builder)
 
 
 def _count(run: Run, value: Any, verdict: ItemVerdict) -> None:
@@ -73,7 +73,7 @@ def _count(run: Run, value: Any, verdict: ItemVerdict) -> None:
 
 def _tell(builder: ReportBuilder) -> None:
     counts = builder.counts
-    console.print(", ".join(f"{counts[name]} {name}" for name in ("valid", "invalid", "unchecked")))
+    console.print(", ".join(f"{counts[name]} {name}" for name in Verdict))
     for reason, count in builder.top_reasons(10):
         console.print(f"{count:>8} x {reason}", markup=False)
 

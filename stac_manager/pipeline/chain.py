@@ -36,14 +36,15 @@ _SECTIONS = {
     "transformed": ("transformation",),
     "extended": ("extensions",),
     "validated": ("validation",),
-    "published": ("output",),
 }
 """The parts of the workflow that a stage's result depends on."""
 
 
 def code_version(workflow: Workflow, stage: Stage) -> str:
     """Changes exactly when the stage would make something else of the same input."""
-    return f"{_CODE[stage]}-{workflow.section_hash(*_SECTIONS[stage])}"
+    # where the output goes does not change what it is
+    made_of = workflow.section_hash(*_SECTIONS[stage]) if stage in _SECTIONS else "-".join(workflow.output.format)
+    return f"{_CODE[stage]}-{made_of}"
 
 
 @dataclass
@@ -135,14 +136,17 @@ class Chain:
                 "interval": window.interval,
                 "claimed": facts.matched,
                 "distinct": ingest.received - ingest.duplicates,
+                "probe": probe.fingerprint,
+            }
+            run = {
                 "slices": facts.slices,
                 "pages": facts.pages,
                 "requests": facts.requests + 1,
                 "retries": facts.retries,
                 "received_bytes": facts.received_bytes,
-                "probe": probe.fingerprint,
             }
-            return out.commit(ledger, code_version=code_version(self.workflow, "raw_items"), details=details)
+            version = code_version(self.workflow, "raw_items")
+            return out.commit(ledger, code_version=version, details=details, run=run)
 
     def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
@@ -192,7 +196,8 @@ class Chain:
     def _validated(self, partition: str, progress: Progress) -> Manifest:
         place = self.place("validated", partition)
         upstream = self.upstream(place)
-        with StageWriter(self.storage, place) as out, ReportBuilder() as report:
+        report = ReportBuilder()
+        with StageWriter(self.storage, place) as out:
             for entry in read_items(self.storage, upstream):
                 item = loads(entry[2])
                 verdict = self.validator.check(item)
@@ -204,7 +209,8 @@ class Chain:
                 progress(1)
             path = out.folder / "report.json"
             report.write(path)
-            details = {**report.counts, "top_reasons": report.top_reasons(10)}
+            counts = {str(verdict): count for verdict, count in report.counts.items()}
+            details = {**counts, "top_reasons": report.top_reasons(10)}
             return self._commit(out, "validated", upstream, details=details, files={"report": path})
 
     def _published(self, partition: str, progress: Progress) -> Manifest:
@@ -240,7 +246,7 @@ def source_of(workflow: Workflow, collection: str) -> Source:
     filters = source.filters
     spatial = filters.spatial
     return StacApiSource(
-        str(source.catalog_url),
+        source.address,
         collection,
         SearchFilter(
             bbox=tuple(spatial.bbox) if spatial and spatial.bbox else None,

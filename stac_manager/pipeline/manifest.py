@@ -81,9 +81,12 @@ class Manifest(_Record):
     """Lines of `[id, content hash]`, sorted by id."""
     refused: FileRef | None = None
     ledger: Ledger
-    changes: Changes
     details: dict[str, Any] = Field(default_factory=dict)
-    """Facts of the stage that people and later stages look at."""
+    """Facts of what the stage holds, for people and later stages."""
+    changes: Changes = Field(default_factory=Changes, exclude=True)
+    """Of the run that made this object. Not stored: a rerun without change changes no byte."""
+    run: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    """Facts of that run, as requests and retries. Not stored either."""
 
 
 class Place(_Record):

@@ -90,14 +90,15 @@ def _published(storage: Storage, collection: str) -> list[Manifest]:
 
 def _collection_document(storage: Storage, collection: str, manifests: list[Manifest]) -> dict[str, Any]:
     summaries = {m.partition: PartitionSummary.from_dict(m.details["summary"]) for m in manifests if m.items}
-    return build_collection(source_collection(storage, collection), summaries)
+    names = {partition: f"{partition}.parquet" for partition in summaries}
+    return build_collection(source_collection(storage, collection), summaries, parquet_names=names)
 
 
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
     """Write `published/catalog.json` over the workflow's collections that are published."""
     found = (storage.get(collection_key(collection)) for collection in workflow.collections)
     head = workflow.workflow
-    document = build_catalog(head.name, head.description, [loads(data) for data in found if data])
+    document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
     _put_json(storage, CATALOG_KEY, document)
     return document
 

@@ -107,6 +107,7 @@ class StageWriter:
         code_version: str,
         input_hash: str | None = None,
         details: Mapping[str, Any] | None = None,
+        run: Mapping[str, Any] | None = None,
         files: Mapping[str, Path] | None = None,
         items: FileRef | None = None,
     ) -> Manifest:
@@ -116,7 +117,8 @@ class StageWriter:
             ledger: must balance, and agree with what was kept and refused.
             code_version: of the stage.
             input_hash: `content_hash` of what was read.
-            details: facts for people and later stages; each of `files` is added with its key.
+            details: facts of what the stage holds; each of `files` is added with its key.
+            run: facts of this run, which are not stored.
             files: further files of the stage, by name.
             items: set where the items are kept elsewhere (the published file).
 
@@ -146,8 +148,9 @@ class StageWriter:
             index=index,
             refused=refused,
             ledger=ledger,
-            changes=self._changes(index),
             details={**(details or {}), **extra},
+            changes=self._changes(index),
+            run=dict(run or {}),
         )
         self._put_manifest(manifest)
         return manifest

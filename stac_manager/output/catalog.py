@@ -1,0 +1,168 @@
+"""`catalog.json` and `collection.json` of what is published: dictionaries in, dictionaries out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from stac_manager.items import safe_name
+from stac_manager.output.summary import PartitionSummary
+
+__all__ = ["PartitionSummary", "build_catalog", "build_collection"]
+
+PARQUET_TYPE = "application/vnd.apache.parquet"
+
+_VERSION = "1.1.0"
+_VERSIONS = ("1.0.0", _VERSION)
+_WORLD = [-180, -90, 180, 90]
+_KEPT_LINKS = frozenset(
+    {
+        "about",
+        "author",
+        "cite-as",
+        "derived_from",
+        "describedby",
+        "documentation",
+        "handbook",
+        "help",
+        "icon",
+        "latest-version",
+        "license",
+        "predecessor-version",
+        "preview",
+        "related",
+        "service-doc",
+        "successor-version",
+        "via",
+    }
+)
+"""Links of the source that are still right in a copy; the others lead through the source's own catalog or API."""
+
+
+def build_collection(
+    source_collection: Mapping[str, Any],
+    summaries: Mapping[str, PartitionSummary],
+    *,
+    parquet_names: Mapping[str, str],
+) -> dict[str, Any]:
+    """The collection as published: the source's, with extent, summaries, links and assets of what is really there.
+
+    `summaries` and `parquet_names` go by partition; a parquet name is the file's name in the collection's `items`
+    folder. Without any item the source's extent and summaries stay. STAC versions other than 1.0.0 and 1.1.0 become
+    1.1.0, with what that requires.
+
+    Source: STAC collection specification; stac-geoparquet specification, "Referencing a STAC Geoparquet Collections in
+    a STAC Collection JSON".
+    """
+    collection = {**source_collection, "type": "Collection"}
+    if collection.get("stac_version") not in _VERSIONS:
+        _modernize(collection)
+    base = _self_href(source_collection)
+    total = PartitionSummary().merge(summaries.values())
+    collection["extent"] = _extent(source_collection.get("extent"), total)
+    if total.rows:
+        collection.pop("summaries", None)
+        if total.summaries:
+            collection["summaries"] = total.summaries
+    collection["links"] = _links(source_collection.get("links"), base)
+    collection.pop("assets", None)
+    assets = _absolute_assets(source_collection.get("assets"), base) | _mirrors(parquet_names)
+    if assets:
+        collection["assets"] = assets
+    return collection
+
+
+def build_catalog(workflow_name: str, description: str, collections: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The root catalog, with one child link for each collection, in the order given.
+
+    Source: STAC catalog specification 1.1.0.
+    """
+    links: list[dict[str, Any]] = [{"rel": "root", "href": "./catalog.json", "type": "application/json"}]
+    for collection in collections:
+        href = f"./{safe_name(collection['id'])}/collection.json"
+        title = {"title": collection["title"]} if collection.get("title") else {}
+        links.append({"rel": "child", "href": href, "type": "application/json", **title})
+    return {
+        "type": "Catalog",
+        "stac_version": _VERSION,
+        "id": workflow_name,
+        "description": description or workflow_name,
+        "links": links,
+    }
+
+
+def _modernize(collection: dict[str, Any]) -> None:
+    """Set what 1.1.0 requires and take out what it refuses; extensions without a schema address say nothing there."""
+    extensions = collection.get("stac_extensions")
+    named = extensions if isinstance(extensions, list) else []
+    collection |= {
+        "stac_version": _VERSION,
+        "stac_extensions": [name for name in named if isinstance(name, str) and _is_absolute(name)],
+        "description": collection.get("description") or collection["id"],
+        "license": collection.get("license") or "other",
+    }
+    collection.pop("summaries", None)
+
+
+def _extent(extent: Any, total: PartitionSummary) -> dict[str, Any]:
+    """The true extent where the items tell it; extents of STAC 0.7 are bare lists."""
+    known = extent if isinstance(extent, dict) else {}
+    spatial = {"bbox": [total.bbox]} if total.bbox else known.get("spatial", _WORLD)
+    temporal = {"interval": [total.interval]} if total.interval else known.get("temporal", [None, None])
+    return {
+        **known,
+        "spatial": {"bbox": [spatial]} if isinstance(spatial, list) else spatial,
+        "temporal": {"interval": [temporal]} if isinstance(temporal, list) else temporal,
+    }
+
+
+def _self_href(collection: Mapping[str, Any]) -> str | None:
+    links = collection.get("links")
+    for link in links if isinstance(links, list) else []:
+        if link.get("rel") == "self" and _is_absolute(link.get("href")):
+            return str(link["href"])
+    return None
+
+
+def _is_absolute(href: Any) -> bool:
+    return isinstance(href, str) and urlsplit(href).scheme in ("http", "https", "s3", "gs", "abfs", "az")
+
+
+def _resolved(href: Any, base: str | None) -> str | None:
+    """The absolute form of an href of the source, or None: a relative one would lead nowhere from here."""
+    if _is_absolute(href):
+        return str(href)
+    return urljoin(base, href) if base and isinstance(href, str) and href else None
+
+
+def _links(source_links: Any, base: str | None) -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = [
+        {"rel": "root", "href": "../catalog.json", "type": "application/json"},
+        {"rel": "parent", "href": "../catalog.json", "type": "application/json"},
+    ]
+    for link in source_links if isinstance(source_links, list) else []:
+        href = _resolved(link.get("href"), base)
+        if link.get("rel") in _KEPT_LINKS and href:
+            links.append({**link, "href": href})
+    if base and not any(link["rel"] == "via" and link["href"] == base for link in links):
+        links.append({"rel": "via", "href": base, "type": "application/json"})
+    return links
+
+
+def _absolute_assets(assets: Any, base: str | None) -> dict[str, Any]:
+    found = assets.items() if isinstance(assets, dict) else ()
+    resolved = {key: {**asset, "href": _resolved(asset.get("href"), base)} for key, asset in found}
+    return {key: asset for key, asset in resolved.items() if asset["href"]}
+
+
+def _mirrors(parquet_names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        f"items-{partition}": {
+            "href": f"./items/{parquet_names[partition]}",
+            "type": PARQUET_TYPE,
+            "title": f"Items of {partition} as stac-geoparquet",
+            "roles": ["collection-mirror"],
+        }
+        for partition in sorted(parquet_names)
+    }

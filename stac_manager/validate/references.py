@@ -1,0 +1,96 @@
+"""A schema with everything that it refers to, under the names by which the engines will ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+
+from stac_manager.validate.addresses import web_address
+from stac_manager.validate.store import Schema, SchemaStore
+from stac_manager.validate.verdicts import SchemaUnavailableError
+
+__all__ = ["SchemaSet", "gather"]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSet:
+    """One schema and the closure of its references."""
+
+    address: str
+    document: Schema
+    base_uri: str
+    """What relative references resolve against where the schema has no `$id`."""
+    paths: dict[str, Path] = field(default_factory=dict)
+    """Local files by URI. A URI may be relative: stac-validator resolves against a relative `$id`."""
+    documents: dict[str, Schema] = field(default_factory=dict)
+    """The schemas referred to, by absolute URI."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A document as one reference reached it."""
+
+    address: str
+    document: Schema
+    python_base: str
+    """The base URI in `referencing`, which stac-validator uses: the `$id` of the root, then the URI asked for."""
+    rust_base: str
+    """The base URI in jsonschema-rs: the `$id` of each document, resolved against the URI asked for."""
+
+
+def gather(store: SchemaStore, address: str) -> SchemaSet:
+    """Collect a schema and, over any number of steps, what it refers to.
+
+    Raises:
+        SchemaUnavailableError: the schema, or one that it refers to, cannot be had.
+    """
+    path, document = store.locate(address), store.load(address)
+    base_uri = address if web_address(address) else path.as_uri()
+    gathered = SchemaSet(address, document, base_uri, paths={address: path})
+    schema_id = document.get("$id")
+    python_base = schema_id.rstrip("#") if isinstance(schema_id, str) else ""
+    todo = [_Place(address, document, python_base, _rust_base(base_uri, document))]
+    while todo:
+        todo += _follow(store, gathered, todo.pop())
+    return gathered
+
+
+def _follow(store: SchemaStore, gathered: SchemaSet, place: _Place) -> Iterator[_Place]:
+    for reference in sorted(set(_references(place.document))):
+        python_uri = urldefrag(urljoin(place.python_base, reference)).url
+        rust_uri = urldefrag(urljoin(place.rust_base, reference)).url
+        target = python_uri if web_address(python_uri) else urldefrag(urljoin(place.address, reference)).url
+        if target in REGISTRY:
+            gathered.documents[rust_uri] = REGISTRY.contents(target)
+        elif python_uri not in gathered.paths or rust_uri not in gathered.documents:
+            try:
+                document = store.load(target)
+            except SchemaUnavailableError as error:
+                raise SchemaUnavailableError(f"it refers to {target}, which is unavailable: {error}") from None
+            gathered.paths.setdefault(python_uri, store.locate(target))
+            gathered.documents.setdefault(rust_uri, document)
+            yield _Place(target, document, python_uri, _rust_base(rust_uri, document))
+
+
+def _rust_base(uri: str, document: Schema) -> str:
+    schema_id = document.get("$id")
+    return urljoin(uri, schema_id) if isinstance(schema_id, str) else uri
+
+
+def _references(document: Schema) -> Iterator[str]:
+    """Every `$ref` to another document."""
+    todo: list[Any] = [document]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, dict):
+            reference = node.get("$ref")
+            if isinstance(reference, str) and not reference.startswith("#"):
+                yield reference
+            todo += node.values()
+        elif isinstance(node, list):
+            todo += node
