@@ -23,7 +23,7 @@ from stac_manager.storage import Storage
 from stac_manager.times import utc_now
 
 PORT = 8917
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 _QUERIES = {
     "Scenes and mean cloud cover a month": """
@@ -86,6 +86,7 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 def _show_counts(workflow: Workflow, storage: Storage) -> None:
     table = Table("collection", "partition", "fetched", "published", "quarantined", "deduplicated", "skipped")
+    table.columns[0].no_wrap = True
     for collection in workflow.collections:
         for partition in workflow.scheme().keys(utc_now()):
             counts = partition_counts(storage, collection, partition)
@@ -125,8 +126,7 @@ def _show_queries(published: Path) -> None:
                 table.add_column(column[0])
             for row in result.fetchall():
                 table.add_row(*(str(value) for value in row))
-            console.print()
-            console.print(" ".join(text.split()), style="dim")
+            console.print(f"\n{' '.join(text.split())}", style="dim", soft_wrap=True)
             console.print(table)
 
 
