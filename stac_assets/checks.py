@@ -22,7 +22,7 @@ _DESCRIPTIONS = {
     "complete": "The source's own count of the window, against what came.",
     "unique_ids": "No id occurs twice in the partition.",
     "schema_valid": "The validation report: core and extension schemas.",
-    "round_trip": "Every published item, read back by the reference reader, is the validated one.",
+    "round_trip": "Every published item, read back from Parquet, is the validated one.",
 }
 
 

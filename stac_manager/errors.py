@@ -9,7 +9,8 @@
     │   └── IncompleteError     the source says it has items that could not be fetched
     ├── StorageError            something could not be read from or written to storage
     ├── LedgerError             counts do not balance: items would be lost
-    └── OutputError             a file could not be produced
+    ├── OutputError             a file could not be produced
+    └── SchemaUnavailableError  in `validate`: a schema cannot be had; its items count as unchecked
 
 A single bad item is not an error but a `stac_manager.items.Refusal`: it goes to quarantine and the rest goes on.
 """

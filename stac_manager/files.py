@@ -1,6 +1,6 @@
 """Item files for the command line and Python: `.json`, `.ndjson`, `.ndjson.zst`, or `-` for the standard streams.
 
-Parquet is written by `stac_manager.output` and read here through the format's reference reader.
+Parquet is read and written by `stac_manager.output`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,7 +56,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        staging.unlink(missing_ok=True)
+        with suppress(OSError):
+            staging.unlink(missing_ok=True)
 
 
 def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
@@ -78,10 +79,8 @@ def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
             yield from _from_lines(read_lines(path), source, step)
         elif source.endswith((".json", ".geojson")):
             yield from _from_text(path.read_bytes(), source, step)
-        elif source.endswith(".parquet"):
-            yield from _from_parquet(path)
         else:
-            raise InputError(f"{source}: the ending is not one of .json, .ndjson, .ndjson.zst, .parquet")
+            raise InputError(f"{source}: the ending is not one of .json, .ndjson, .ndjson.zst")
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
 
@@ -115,15 +114,6 @@ def _from_text(data: bytes, source: str, step: str) -> Iterator[Item | Refusal]:
         yield from document["features"]
     else:
         yield document
-
-
-def _from_parquet(path: Path) -> Iterator[Item]:
-    import pyarrow.parquet as pq
-    from stac_geoparquet.arrow import stac_table_to_items
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1000):
-            yield from stac_table_to_items(pa.Table.from_batches([batch]))
 
 
 def write_items(target: str, items: Iterable[Item]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import orjson
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,7 +24,18 @@ from stac_manager.files import atomic_file, read_values, write_items, write_line
 from stac_manager.items import Item, Refusal, dumps, item_problem
 from stac_manager.times import format_rfc3339, parse_interval, utc_now
 
-__all__ = ["BBOX", "INTERVAL", "JSON", "Run", "console", "shared_options"]
+__all__ = [
+    "BBOX",
+    "INTERVAL",
+    "JSON",
+    "Run",
+    "console",
+    "not_yet",
+    "progress",
+    "shared_options",
+    "timestamp",
+    "values_of",
+]
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -82,7 +94,7 @@ class Run:
 
     def items(self, source: str, step: str) -> Iterator[Item]:
         """The items of an input file; what is no item is refused."""
-        for value in read_values(source, step):
+        for value in values_of(source, step):
             problem = None if isinstance(value, Refusal) else item_problem(value)
             if isinstance(value, Refusal):
                 self.refuse(value)
@@ -131,6 +143,25 @@ class Run:
             with atomic_file(Path(self.failed_file)) as path:
                 write_lines(path, map(dumps, self.failures))
         return 1 if self.summary.failed else 0
+
+
+def values_of(source: str, step: str) -> Iterator[Item | Refusal]:
+    """The values of an input file by its ending, Parquet included.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if not source.endswith(".parquet"):
+        yield from read_values(source, step)
+        return
+    from stac_manager.output import read_geoparquet
+
+    try:
+        yield from read_geoparquet(source)
+    except FileNotFoundError:
+        raise InputError(f"{source}: there is no such file") from None
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise InputError(f"{source}: is not stac-geoparquet: {str(error).splitlines()[0]}") from None
 
 
 def _values(path: Path) -> Iterator[Item]:

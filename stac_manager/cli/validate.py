@@ -9,9 +9,8 @@ from typing import Any, Literal
 import click
 import orjson
 
-from stac_manager.cli.common import Run, console, progress, shared_options
+from stac_manager.cli.common import Run, console, progress, shared_options, values_of
 from stac_manager.errors import InputError
-from stac_manager.files import read_values
 from stac_manager.items import Refusal
 from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator, Verdict
 
@@ -81,14 +80,14 @@ def _tell(builder: ReportBuilder) -> None:
 def _values(source: str) -> Iterator[Any]:
     folder = Path(source)
     if source == "-" or not folder.is_dir():
-        yield from read_values(source, "validated")
+        yield from values_of(source, "validated")
         return
     files = sorted(path for path in folder.rglob("*") if path.name.endswith(_ENDINGS) and path.is_file())
     if not files:
         raise InputError(f"{source}: holds no file that ends with {', '.join(_ENDINGS)}")
     for path in files:
         try:
-            yield from read_values(str(path), "validated")
+            yield from values_of(str(path), "validated")
         except InputError as error:
             yield Refusal(None, "InvalidJson", str(error), "validated", _text(path))
 

@@ -16,7 +16,8 @@ def belongs_to(item: Item, key: str, scheme: PartitionScheme) -> bool:
 
     An item belongs by `datetime`, else `start_datetime`. Two cases need more: an item that starts before the first
     window belongs to the first one, and an item whose `datetime` lies outside of its own range, so that a search by
-    range never finds it there, belongs by its start.
+    range never finds it there, belongs by its start. (Such an item whose `datetime` is the very edge of two windows may
+    be kept in both: rather twice than never.)
 
     Raises:
         ValueError: the item has no time at all, or one that cannot be read.

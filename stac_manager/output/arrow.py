@@ -40,6 +40,10 @@ def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.
     Raises:
         Misfit: some row has a member or a type that the layout has not.
     """
+    known = set(layout.geometries)
+    if any(row.geometries.keys() - known for row in rows):
+        raise Misfit("a geometry without a column")
+    bbox = _bbox(rows, layout.file.field("bbox").type)
     try:
         parsed = _parse([row.json for row in rows], layout.json).combine_chunks()
     except pa.ArrowInvalid as error:
@@ -47,13 +51,13 @@ def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.
     if not exact and any(_is_doubtful(column) for column in parsed.itercolumns()):
         raise Misfit("integers beyond 2^53 may have been rounded")
     geometries = {path: _wkb(rows, path) for path in layout.geometries}
-    columns = [
-        geometries[(name,)]
-        if (name,) in geometries
-        else _conform(_whole(parsed.column(name)), kind, (name,), geometries)
-        for name, kind in zip(layout.file.names, layout.file.types, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=layout.file)
+    columns = {("bbox",): bbox, **geometries}
+    for name in parsed.column_names:
+        if name in layout.file.names:
+            place = (name,)
+            target = layout.file.field(name).type
+            columns[place] = _conform(_whole(parsed.column(name)), target, place, geometries)
+    return pa.Table.from_arrays([columns[(name,)] for name in layout.file.names], schema=layout.file)
 
 
 def _parse(lines: list[bytes], schema: pa.Schema) -> pa.Table:
@@ -85,6 +89,14 @@ def _is_doubtful(column: Any) -> bool:
         return False
     sizes = np.abs(column.to_numpy(zero_copy_only=False))
     return bool(((sizes >= _EXACT) & (sizes <= _UINT64)).any())
+
+
+def _bbox(rows: Sequence[Row], target: pa.DataType) -> pa.Array:
+    size = target.num_fields
+    if any(len(row.bbox) != size for row in rows):
+        raise Misfit("a bbox of another size")
+    numbers = np.array([row.bbox for row in rows], dtype=np.float64)
+    return pa.StructArray.from_arrays([pa.array(column) for column in numbers.T], fields=list(target))
 
 
 def _wkb(rows: Sequence[Row], path: Path) -> pa.Array:

@@ -49,8 +49,9 @@ def write_geoparquet(
 ) -> GeoParquetResult:
     """Write items, in their order, to a stac-geoparquet file; the same items give the same bytes.
 
-    `items` is called once for each pass (one to four) and must give the same items each time. `collection` goes into
-    the file's metadata. The file is written in place: to make it appear whole, give a staging path and rename it.
+    `items` is called for each pass, most often one and at most five, and must give the same items each time.
+    `collection` goes into the file's metadata. The file is written in place: to make it appear whole, give a staging
+    path and rename it.
 
     Source: stac-geoparquet specification 1.0.0; GeoParquet 1.1.0.
 
@@ -66,11 +67,11 @@ def write_geoparquet(
         written = attempt.run()
         if written is not None:
             return GeoParquetResult(written.rows, source.refusals(), written.columns)
-        if settled:
-            raise OutputError(_CHANGED)
         if attempt.places:
             source.condemn(losers(ballots(source.rows(), attempt.places)))
             tree = base_tree()
+        elif settled:
+            raise OutputError(_CHANGED)
         settled = not attempt.places
 
 
@@ -140,17 +141,21 @@ class _Pass:
     def run(self) -> GeoParquetFile | None:
         """The finished file, or None when another pass is needed."""
         try:
+            rows = 0
             for chunk in _chunks(self._source.rows()):
                 self._take(chunk)
-            return None if self._useless else self._finish()
+                rows += len(chunk)
+            return None if self._useless else self._finish(rows)
         finally:
             if self._file is not None:
                 self._file.close()
 
-    def _finish(self) -> GeoParquetFile:
+    def _finish(self, rows: int) -> GeoParquetFile:
         if self._file is None:
             self._tree.fields["bbox"].kinds.add("bbox of 4")
             self._file = self._open(layout_of(self._tree).file)
+        if self._file.rows != rows:
+            raise OutputError(f"{rows} items were taken, but {self._file.rows} rows were written")
         self._file.finish()
         return self._file
 
@@ -178,6 +183,6 @@ class _Pass:
             return None
         layout = layout_of(self._tree)
         if not layout.file.equals(self._layout.file):
-            self._useless = self._file is not None
+            self._useless |= self._file is not None
         self._layout = layout
         return table_of(list(chunk.values()), layout, exact=True)

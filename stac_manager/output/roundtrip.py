@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ _BATCH = 500
 _SHOWN = 80
 
 
-def read_geoparquet(path: Path) -> Iterator[Item]:
+def read_geoparquet(path: str | Path) -> Iterator[Item]:
     """The items of a stac-geoparquet file, each in its `parquet_form`, a batch of rows in memory at a time.
 
-    It says what stac_geoparquet's own reader says, in a seventh of the time, and does not stop at a null geometry.
+    It says what stac_geoparquet's own reader says, in less time, and does not stop at a null geometry or bbox.
 
     Raises:
         OSError, pyarrow.ArrowException: the file is missing, or is not such a file.
@@ -36,19 +36,22 @@ def read_geoparquet(path: Path) -> Iterator[Item]:
 
 
 def _item(row: dict[str, Any]) -> Item:
-    item = {"type": "Feature", **{name: row.pop(name, None) for name in TOP_LEVEL if name in row}}
+    item = {"type": "Feature", **{name: row.pop(name) for name in TOP_LEVEL if name in row}}
     bbox = item.get("bbox")
     if isinstance(bbox, dict):
         item["bbox"] = [bbox[name] for name in ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax") if name in bbox]
-    for members in (row, *(asset for asset in (item.get("assets") or {}).values() if asset is not None)):
-        if isinstance(members.get(PROJ_GEOMETRY), bytes):
+    assets = item.get("assets")
+    for members in (row, *(assets.values() if isinstance(assets, dict) else ())):
+        if isinstance(members, dict) and isinstance(members.get(PROJ_GEOMETRY), bytes):
             members[PROJ_GEOMETRY] = _geojson(members[PROJ_GEOMETRY])
     if isinstance(item.get("geometry"), bytes):
         item["geometry"] = _geojson(item["geometry"])
-    for name, value in row.items():
-        if isinstance(value, datetime):
-            row[name] = format_rfc3339(value)
-    return parquet_form({**item, "properties": row})
+    times = {name: _text(value) for name, value in row.items() if isinstance(value, datetime)}
+    return parquet_form({**item, "properties": {**row, **times}})
+
+
+def _text(time: datetime) -> str:
+    return format_rfc3339(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
 def _geojson(wkb: bytes) -> Any:
@@ -60,14 +63,16 @@ def parquet_form(item: Item) -> Item:
 
     Source: the table "What changes" in docs/parquet.md.
     """
-    properties = dict(item["properties"])
+    properties = dict(item.get("properties") or {})
     members = {name: item[name] for name in TOP_LEVEL if item.get(name) is not None}
     properties |= {name: value for name, value in item.items() if name not in TOP_LEVEL and name != "properties"}
     for name in TIMES & properties.keys():
         properties[name] = _utc(properties[name])
     properties = _form(properties)
     geometry = _plain(members.pop("geometry", None))
-    assets = {key: formed for key, asset in members.pop("assets", {}).items() if (formed := _form(asset))}
+    assets = members.pop("assets", {})
+    if isinstance(assets, dict):
+        assets = {key: formed for key, asset in assets.items() if (formed := _form(asset))}
     formed = {name: _compact(value) for name, value in members.items()}
     return {**formed, "geometry": geometry, "assets": assets, "properties": {"datetime": None, **properties}}
 

@@ -45,12 +45,11 @@ class Row:
     """One item, ready to be a row. Bytes, not objects: a chunk of rows then costs the garbage collector nothing."""
 
     json: bytes
-    """The item with its properties and unknown members at the top, without geometries, its bbox an object."""
+    """The item with its properties and unknown members at the top, without bbox and geometries."""
+    bbox: list[float]
+    """4 or 6 numbers."""
     geometries: dict[Path, bytes]
     """Its geometries as WKB, by their place."""
-
-
-_BOX_FIELDS = {4: ("xmin", "ymin", "xmax", "ymax"), 6: ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")}
 
 
 def row_of(item: Any) -> Row:
@@ -69,13 +68,13 @@ def row_of(item: Any) -> Row:
     _check_extensions(members.get("stac_extensions"))
     _check_links(members.get("links"))
     geometries: dict[Path, bytes] = {("geometry",): _geometry(members.pop("geometry", None))}
-    members["bbox"] = _box(members.get("bbox"))
+    bbox = _bbox(members.pop("bbox", None))
     members["assets"] = _assets(members.get("assets"), geometries)
     _take_projected(members, ("properties",), (PROJ_GEOMETRY,), geometries)
     for name in TIMES & members.keys():
         members[name] = _time(name, members[name])
     try:
-        return Row(orjson.dumps(members), geometries)
+        return Row(orjson.dumps(members), bbox, geometries)
     except TypeError as error:
         raise Unfit("InvalidItem", f"cannot be written as JSON: {error}") from None
 
@@ -145,16 +144,15 @@ def _take_projected(members: dict[str, Any], where: Path, path: Path, geometries
         geometries[path] = wkb
 
 
-def _box(bbox: Any) -> dict[str, float]:
+def _bbox(bbox: Any) -> list[float]:
     if bbox is None:
         raise Unfit("ParquetGeometry", "`bbox` is missing: stac_geoparquet cannot read a file with such a row")
-    fields = _BOX_FIELDS.get(len(bbox)) if isinstance(bbox, list) else None
-    if fields is None:
+    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
         raise Unfit("ParquetGeometry", "`bbox` is not a list of 4 or 6 numbers")
     for number in bbox:
         if type(number) not in (int, float) or (type(number) is int and abs(number) > _EXACT):
             raise Unfit("ParquetGeometry", f"`bbox` holds {number!r}, which is not a number or too large for a double")
-    return dict(zip(fields, bbox, strict=True))
+    return bbox
 
 
 def _assets(assets: Any, geometries: dict[Path, bytes]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def observe(tree: Node, row: Row) -> Unfit | None:
     unfit = _unfit(members, (), 0)
     if unfit is not None:
         return Unfit("ParquetTypeConflict", f"`{path_text(unfit[0])}` {unfit[1]}")
-    tree.fields["bbox"].kinds.add(f"bbox of {len(members.pop('bbox'))}")
+    tree.fields["bbox"].kinds.add(f"bbox of {len(row.bbox)}")
     for name in TIMES & members.keys():
         tree.fields.setdefault(name, Node("time"))
         del members[name]
@@ -148,7 +148,7 @@ class Layout:
     """The columns of a file."""
 
     json: pa.Schema
-    """How the rows look as JSON: without geometries, but with the objects that never have a member."""
+    """How `Row.json` looks: without bbox and geometries, but with the objects that never have a member."""
     file: pa.Schema
     """What the file holds."""
     geometries: tuple[Path, ...]
@@ -161,10 +161,10 @@ def layout_of(tree: Node) -> Layout:
     Order: the members of an item first, then the properties by name; members of objects by name.
     """
     names = sorted(tree.fields, key=lambda name: (_rank(name), name))
-    as_json = [pa.field(name, _json_type(node)) for name in names if not _is_geometry(node := tree.fields[name])]
+    plain = [(name, node) for name in names if name != "bbox" and not _is_geometry(node := tree.fields[name])]
     in_file = [(name, _file_type(tree.fields[name])) for name in names]
     return Layout(
-        pa.schema(as_json),
+        pa.schema([pa.field(name, _json_type(node)) for name, node in plain]),
         pa.schema([pa.field(name, kind) for name, kind in in_file if kind is not None]),
         tuple(sorted(_geometries(tree, ()))),
     )
@@ -253,14 +253,13 @@ def ballots(rows: Iterable[tuple[int, Row]], paths: Iterable[Path]) -> Ballots:
     for number, row in rows:
         members = orjson.loads(row.json)
         for path, boxes in cast.items():
-            kinds = frozenset(_kind_at(path, value) for value in _values(members, path) if value is not None)
+            if path == ("bbox",):
+                kinds = frozenset({f"bbox of {len(row.bbox)}"})
+            else:
+                kinds = frozenset(_kind(value) for value in _values(members, path) if value is not None)
             if kinds:
                 boxes.setdefault(kinds, array("q")).append(number)
     return cast
-
-
-def _kind_at(path: Path, value: Any) -> str:
-    return f"bbox of {len(value)}" if path == ("bbox",) else _kind(value)
 
 
 def _values(value: Any, path: Path) -> Iterator[Any]:

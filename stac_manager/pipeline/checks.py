@@ -137,7 +137,7 @@ def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    """Every published item, read back by the format's reference reader, is the validated one."""
+    """Every published item, read back from Parquet, is the validated one."""
     place = Place(collection=manifest.collection, stage="validated", partition=manifest.partition)
     validated = place.read(storage)
     if validated is None:

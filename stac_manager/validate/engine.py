@@ -22,6 +22,7 @@ from stac_manager.validate.verdicts import (
     SchemaFailure,
     SchemaUnavailableError,
     Verdict,
+    one_line,
     unavailable,
 )
 
@@ -77,7 +78,7 @@ class Validator:
         return self._verdict(item, [schema.judge(copy) for schema in plan])
 
     def _refused_at_once(self, item: Any, path: str, message: str) -> ItemVerdict:
-        return self._verdict(item, [Finding(SchemaFailure("", path, message), refused=True)])
+        return self._verdict(item, [Finding(SchemaFailure("", path, one_line(message)), refused=True)])
 
     def _verdict(self, item: Any, findings: Sequence[Finding | None]) -> ItemVerdict:
         """Put together what each schema says, the core schema first."""
@@ -170,7 +171,7 @@ def _fast_check(schemas: SchemaSet) -> Callable[[Any], bool] | None:
     try:
         validator = jsonschema_rs.Draft202012Validator(
             _linear_patterns(schemas.document),
-            registry=jsonschema_rs.Registry(list(schemas.documents.items())),
+            registry=jsonschema_rs.Registry(list(schemas.rust_documents.items())),
             base_uri=schemas.base_uri,
             validate_formats=False,
             offline=True,

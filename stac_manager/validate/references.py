@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
@@ -16,6 +15,8 @@ from stac_manager.validate.verdicts import SchemaUnavailableError
 
 __all__ = ["SchemaSet", "gather"]
 
+_MOST_REFERENCES = 200
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaSet:
@@ -25,10 +26,10 @@ class SchemaSet:
     document: Schema
     base_uri: str
     """What relative references resolve against where the schema has no `$id`."""
-    paths: dict[str, Path] = field(default_factory=dict)
-    """Local files by URI. A URI may be relative: stac-validator resolves against a relative `$id`."""
-    documents: dict[str, Schema] = field(default_factory=dict)
-    """The schemas referred to, by absolute URI."""
+    python_documents: dict[str, Schema] = field(default_factory=dict)
+    """What it refers to, by the URI that stac-validator asks for; it may be relative, as some `$id` are."""
+    rust_documents: dict[str, Schema] = field(default_factory=dict)
+    """The same by the URI that jsonschema-rs asks for, always absolute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,17 @@ def gather(store: SchemaStore, address: str) -> SchemaSet:
     """
     path, document = store.locate(address), store.load(address)
     base_uri = address if web_address(address) else path.as_uri()
-    gathered = SchemaSet(address, document, base_uri, paths={address: path})
+    gathered = SchemaSet(address, document, base_uri)
     schema_id = document.get("$id")
     python_base = schema_id.rstrip("#") if isinstance(schema_id, str) else ""
-    todo = [_Place(address, document, python_base, _rust_base(base_uri, document))]
-    while todo:
-        todo += _follow(store, gathered, todo.pop())
+    try:
+        todo = [_Place(address, document, python_base, _rust_base(base_uri, document))]
+        while todo:
+            todo += _follow(store, gathered, todo.pop())
+            if len(gathered.rust_documents) > _MOST_REFERENCES:
+                raise SchemaUnavailableError(f"it refers to more than {_MOST_REFERENCES} other schemas")
+    except ValueError as error:
+        raise SchemaUnavailableError(f"it refers to what is no address: {error}") from None
     return gathered
 
 
@@ -66,14 +72,14 @@ def _follow(store: SchemaStore, gathered: SchemaSet, place: _Place) -> Iterator[
         rust_uri = urldefrag(urljoin(place.rust_base, reference)).url
         target = python_uri if web_address(python_uri) else urldefrag(urljoin(place.address, reference)).url
         if target in REGISTRY:
-            gathered.documents[rust_uri] = REGISTRY.contents(target)
-        elif python_uri not in gathered.paths or rust_uri not in gathered.documents:
+            gathered.rust_documents[rust_uri] = REGISTRY.contents(target)
+        elif python_uri not in gathered.python_documents or rust_uri not in gathered.rust_documents:
             try:
                 document = store.load(target)
             except SchemaUnavailableError as error:
                 raise SchemaUnavailableError(f"it refers to {target}, which is unavailable: {error}") from None
-            gathered.paths.setdefault(python_uri, store.locate(target))
-            gathered.documents.setdefault(rust_uri, document)
+            gathered.python_documents.setdefault(python_uri, document)
+            gathered.rust_documents.setdefault(rust_uri, document)
             yield _Place(target, document, python_uri, _rust_base(rust_uri, document))
 
 

@@ -51,16 +51,16 @@ class ReportBuilder:
         except OSError as error:
             raise StorageError(f"no room for the validation report: {error.strerror or error}") from None
         self._listed += 1
-        for error in verdict.errors:
-            self._count(error)
+        for failure in verdict.errors:
+            self._count(failure)
 
-    def _count(self, error: SchemaFailure) -> None:
-        text = f"{error.path}: {error.message}" if error.path else error.message
-        key = (error.schema, _DIGITS.sub("0", text))
+    def _count(self, failure: SchemaFailure) -> None:
+        text = f"{failure.path}: {failure.message}" if failure.path else failure.message
+        key = (failure.schema, _DIGITS.sub("0", text))
         if key not in self._examples:
             if len(self._examples) >= _MOST_REASONS:
                 return
-            self._examples[key] = f"{text} ({error.schema})" if error.schema else text
+            self._examples[key] = f"{text} ({failure.schema})" if failure.schema else text
         self._reasons[key] += 1
 
     def top_reasons(self, n: int = 10) -> list[tuple[str, int]]:

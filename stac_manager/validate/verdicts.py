@@ -7,7 +7,9 @@ from enum import StrEnum
 
 from stac_manager.errors import StacManagerError
 
-__all__ = ["Finding", "ItemVerdict", "SchemaFailure", "SchemaUnavailableError", "Verdict", "unavailable"]
+__all__ = ["Finding", "ItemVerdict", "SchemaFailure", "SchemaUnavailableError", "Verdict", "one_line", "unavailable"]
+
+_HALF = 250
 
 
 class Verdict(StrEnum):
@@ -66,4 +68,14 @@ class Finding:
 
 def unavailable(schema: str, reason: str) -> Finding:
     """A schema that could not be asked."""
-    return Finding(SchemaFailure(schema, "", f"unavailable: {reason}"), refused=False)
+    return Finding(SchemaFailure(schema, "", one_line(f"unavailable: {reason}")), refused=False)
+
+
+def one_line(text: str) -> str:
+    """At most 500 characters: of more, the start and the end.
+
+    A message starts with the value and ends with what is wrong with it, and the value may be a whole object.
+    """
+    if len(text) > 2 * _HALF:
+        text = f"{text[:_HALF]} … {text[-_HALF:]}"
+    return " ".join(text.split())

@@ -239,6 +239,13 @@ def test_a_large_integer_that_comes_late_into_a_column_of_floats_is_found(tmp_pa
     assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["late"]
 
 
+def test_a_large_integer_between_small_ones_and_floats_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 1)
+    items = [item("small", v=1), item("large", v=2**60), item("f", v=0.5), item("g", v=0.25)]
+    assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["large"]
+    assert [found["properties"]["v"] for found in read_geoparquet(tmp_path / "f.parquet")] == [1, 0.5, 0.25]
+
+
 def test_large_floats_are_not_mistaken_for_integers(tmp_path: Path):
     items = [item(f"i{number}", v=number + 0.5) for number in range(1001)] + [item("late", v=9007199254740994.0)]
     items += [item("nodata", v=-3.4028234663852886e38)]
@@ -261,6 +268,37 @@ def test_the_bbox_has_the_size_of_most_items(tmp_path: Path):
     assert refusals(result) == {"b": ("ParquetTypeConflict", message)}
     assert [found["bbox"] for found in read_reference(tmp_path / "f.parquet")] == [deep, deep]
     assert geo(tmp_path / "f.parquet")["columns"]["geometry"]["covering"]["bbox"]["zmin"] == ["bbox", "zmin"]
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"assets": {"data": {"href": "a", "proj:geometry": SQUARE}}},
+        {"proj:geometry": SQUARE},
+        {"updated": "2024-01-01T00:00:00Z"},
+        {"thing": {}},
+        {"big": 2**63, "thing": 1},
+        {"top": {"bbox": [10, 45, 0, 11, 46.5, 9]}},
+    ],
+    ids=["asset-geometry", "geometry", "time", "empty-object", "refused", "bbox"],
+)
+def test_nothing_that_comes_late_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: dict):
+    monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 2)
+    items = [item("a"), item("b"), item("late", **late), item("c"), item("new", column=1), item("d")]
+    result = write(items, tmp_path / "f.parquet")
+    gone = [refusal.source_data["id"] for refusal in result.refused]
+    kept = [made for made in items if made["id"] not in gone]
+    assert gone == (["late"] if "big" in late or "top" in late else [])
+    pairs = zip(kept, read_reference(tmp_path / "f.parquet"), strict=True)
+    assert [found for pair in pairs if (found := same_after_parquet(*pair))] == []
+
+
+def test_a_flat_bbox_among_deep_ones_is_refused_in_any_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 2)
+    deep = {"bbox": [10, 45, 0, 11, 46.5, 9]}
+    items = [item("a", top=deep), item("b", top=deep), item("flat"), item("c", top=deep)]
+    assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["flat"]
+    assert len(read_reference(tmp_path / "f.parquet")) == 3
 
 
 def test_items_that_change_between_two_readings_are_an_error(tmp_path: Path):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import rustac
+from stac_geoparquet.arrow import parse_stac_items_to_parquet
 
 from stac_manager.items import Item
 from stac_manager.output import parquet_form, read_geoparquet, same_after_parquet
@@ -144,6 +149,33 @@ def test_a_geometry_keeps_only_type_and_coordinates(tmp_path: Path):
     ours, theirs = trip(tmp_path, made)
     assert (ours["geometry"], ours["properties"]["proj:geometry"]) == (SQUARE, SQUARE)
     assert same_after_parquet(made, theirs) is None
+
+
+async def test_files_of_stac_geoparquet_and_rustac_are_read_too(tmp_path: Path):
+    top = {"stac_version": "1.1.0", "stac_extensions": ["https://stac-extensions.github.io/eo/v1.1.0/schema.json"]}
+    items = [item("a", v=1, top=top), item("b", v=2, updated="2024-01-31T10:00:00.123Z", top=top)]
+    parse_stac_items_to_parquet(items, output_path=tmp_path / "reference.parquet", schema="FullFile")
+    await rustac.write(str(tmp_path / "rustac.parquet"), items)
+    for name in ("reference.parquet", "rustac.parquet"):
+        found = list(read_geoparquet(tmp_path / name))
+        assert [same_after_parquet(*pair) for pair in zip(items, found, strict=True)] == [None, None], name
+
+
+def test_nulls_that_stop_stac_geoparquet_are_read(tmp_path: Path):
+    write([item("a"), item("b")], tmp_path / "f.parquet")
+    table = pq.read_table(tmp_path / "f.parquet")
+    nulls = {
+        "geometry": pa.array([table["geometry"][0].as_py(), None]),
+        "bbox": pa.array([table["bbox"][0].as_py(), None]),
+        "datetime": pa.array([None, datetime(2024, 1, 1)]),
+    }
+    for name, column in nulls.items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    pq.write_table(table, tmp_path / "nulls.parquet")
+    first, second = read_geoparquet(tmp_path / "nulls.parquet")
+    assert (first["geometry"]["type"], second["geometry"]) == ("Polygon", None)
+    assert "bbox" not in second
+    assert second["properties"] == {"datetime": "2024-01-01T00:00:00Z"}
 
 
 def test_a_form_is_its_own_form():

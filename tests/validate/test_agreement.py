@@ -18,7 +18,7 @@ from stac_validator.validate import StacValidate
 from stac_manager.validate import ItemVerdict, SchemaStore, Validator, Verdict
 from stac_manager.validate.addresses import core_schema, kind_of
 from stac_manager.validate.authority import Authority
-from stac_manager.validate.references import gather
+from stac_manager.validate.references import SchemaSet, gather
 
 Item = dict[str, Any]
 
@@ -45,6 +45,16 @@ def plain_run(item: Item, schema_map: dict[str, str], **options: Any) -> StacVal
     run.schema_map = schema_map  # given to the constructor, it is gone through for every object
     run.validate_dict(copy.deepcopy(item))
     return run
+
+
+def on_disk(schemas: SchemaSet, folder: Path) -> dict[str, str]:
+    """A schema and what it refers to as local files, as `schema_map` takes them."""
+    local: dict[str, str] = {}
+    for uri, document in {**schemas.python_documents, schemas.address: schemas.document}.items():
+        path = folder / f"{hash((schemas.address, uri)):x}.json"
+        path.write_bytes(orjson.dumps(document))
+        local[uri] = str(path)
+    return local
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +104,7 @@ def test_a_plain_run_of_the_authority_gives_the_same_verdict_and_message(
 
 
 def test_the_kept_references_change_no_verdict_and_no_message(
-    judged: list[tuple[Item, ItemVerdict]], store: SchemaStore
+    judged: list[tuple[Item, ItemVerdict]], store: SchemaStore, tmp_path: Path
 ) -> None:
     """Also for versions before 1.0.0-beta.2, where a plain run would ask a server that is not there."""
     seen: set[tuple[str, str]] = set()
@@ -105,8 +115,7 @@ def test_the_kept_references_change_no_verdict_and_no_message(
                 continue
             seen.add(key)
             schemas = gather(store, error.schema)
-            local = {uri: str(path) for uri, path in schemas.paths.items()}
-            run = plain_run(item, local, custom=error.schema)
+            run = plain_run(item, on_disk(schemas, tmp_path), custom=error.schema)
             finding = Authority(schemas).judge(item)
             assert not run.valid
             assert finding is not None

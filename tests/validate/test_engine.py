@@ -139,6 +139,7 @@ def test_a_refusal_outweighs_an_unreachable_schema_and_both_are_named(validator:
     verdict = validator.check(item)
     assert (verdict.verdict, verdict.accepted) == (Verdict.INVALID, False)
     assert [error.schema for error in verdict.errors] == [eo_of(item), UNREACHABLE]
+    assert verdict.summary.startswith("properties.eo:cloud_cover: 'low' is not of type 'number'; unavailable: ")
 
 
 def test_lenient_accepts_what_only_an_extension_refuses(store: SchemaStore, item: Item) -> None:
@@ -272,6 +273,28 @@ def test_a_schema_that_cannot_be_used_leaves_an_item_unchecked(
     verdict = Validator(store, extra_schemas=[str(broken)]).check(item)
     assert verdict.verdict is Verdict.UNCHECKED
     assert verdict.errors[0].message.startswith("unavailable: it cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("http://[broken/schema.json", "it refers to what is no address"),
+        ("0.json", "it refers to more than 200 other schemas"),
+        ("missing.json", "it refers to https://example.com/missing.json, which is unavailable"),
+    ],
+)
+def test_references_that_lead_nowhere_leave_an_item_unchecked(
+    reference: str, reason: str, item: Item, tmp_path: Path
+) -> None:
+    folder = tmp_path / "example.com"
+    folder.mkdir()
+    for number in range(300):
+        (folder / f"{number}.json").write_text(f'{{"$ref": "{number + 1}.json"}}')
+    (folder / "schema.json").write_bytes(orjson.dumps({"$ref": reference}))
+    item["stac_extensions"] = ["https://example.com/schema.json"]
+    verdict = Validator(SchemaStore([tmp_path], offline=True, cache_dir=tmp_path)).check(item)
+    assert verdict.verdict is Verdict.UNCHECKED
+    assert verdict.errors[0].message.startswith(f"unavailable: {reason}")
 
 
 def test_a_schema_from_the_network_is_used_once_fetched(server: SchemaServer, online: SchemaStore, item: Item) -> None:

@@ -1,0 +1,21 @@
+"""Asking servers, politely and safely."""
+
+from __future__ import annotations
+
+from stac_manager.http.auth import ApiKey, Basic, Bearer, ClientCredentials, Credentials
+from stac_manager.http.client import HttpClient, HttpSettings, HttpStats, TooMuchError
+from stac_manager.http.urls import origin, public_url
+
+__all__ = [
+    "ApiKey",
+    "Basic",
+    "Bearer",
+    "ClientCredentials",
+    "Credentials",
+    "HttpClient",
+    "HttpSettings",
+    "HttpStats",
+    "TooMuchError",
+    "origin",
+    "public_url",
+]
