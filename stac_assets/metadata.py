@@ -34,7 +34,7 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
 
 
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
-    shown: Metadata = {name: manifest.run[name] for name in ("slices", "pages", "requests", "retries")}
+    shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
     shown["interval"] = manifest.details["interval"]
     shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)
     return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pystac
 from pystac_client import Client, ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from requests import Request, Response
 from requests.exceptions import RequestException
 
 from stac_manager.errors import SourceError, UsageError
-from stac_manager.http import public_url
+from stac_manager.http import Credentials, origin, public_url
 from stac_manager.times import parse_interval, parse_rfc3339
 
 __all__ = ["Collection", "CollectionFilter", "DiscoveryModule", "StacApi", "open_api"]
@@ -93,8 +94,30 @@ def _line(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def open_api(url: str, headers: dict[str, str] | None = None) -> StacApi:
+def _session(url: str, credentials: Credentials | None) -> StacApiIO:
+    """pystac-client's way to ask: credentials go to the origin of `url` only, no redirect leaves its origin."""
+    home = origin(url)
+
+    def authorise(request: Request) -> Request:
+        if credentials is not None and origin(request.url) == home:
+            request.headers.update(credentials.headers())
+            request.params.update(credentials.params())
+        return request
+
+    def stay(response: Response, **_: Any) -> None:
+        target = urljoin(response.url, response.headers.get("location", ""))
+        if response.is_redirect and origin(target) != origin(response.url):
+            raise SourceError(f"{public_url(response.url)}: redirects to another place, {public_url(target)}")
+
+    io = StacApiIO(timeout=_TIMEOUT, max_retries=_RETRIES, request_modifier=authorise)
+    io.session.hooks["response"].append(stay)
+    return io
+
+
+def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
     """Open a STAC API and check that it declares core, and item-search or features.
+
+    Credentials are sent to the origin of `url` only.
 
     Source: STAC API 1.0.0, conformance classes of the landing page.
 
@@ -104,9 +127,9 @@ def open_api(url: str, headers: dict[str, str] | None = None) -> StacApi:
     """
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is not an http(s) URL")
-    io = StacApiIO(headers=headers, timeout=_TIMEOUT, max_retries=_RETRIES)
     with _speaking(url, "the landing page"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
+        io = _session(url, credentials)
         client = Client.open(url, stac_io=io)
         return _api_of(client, url, io)
 

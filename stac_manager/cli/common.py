@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import orjson
@@ -223,11 +223,21 @@ def _options(dry_run: bool) -> list[Callable[[Callable[..., int]], Callable[...,
     return options
 
 
+class Advance(Protocol):
+    """Tells a progress bar what was done, and what is to be done in all where that has become known."""
+
+    def __call__(self, count: int, total: int | None = None, /) -> None: ...
+
+
+def _silent(count: int, total: int | None = None, /) -> None:
+    return None
+
+
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing in a pipe; gives a function to call with what was done."""
+def progress(title: str, total: int | None = None) -> Iterator[Advance]:
+    """A progress bar with rate and time left on a terminal, nothing in a pipe."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _silent
         return
     columns = [
         TextColumn("{task.description}"),
@@ -241,8 +251,10 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[[int], N
         task = bar.add_task(title, total=total, rate="")
         start = time.monotonic()
 
-        def advance(count: int) -> None:
+        def advance(count: int, total: int | None = None, /) -> None:
             done = bar.tasks[0].completed + count
+            if total is not None:
+                bar.update(task, total=total)
             bar.update(task, advance=count, rate=f"{done / max(time.monotonic() - start, 0.001):,.0f}/s")
 
         yield advance

@@ -49,10 +49,12 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
         for record in ingest.refusals.records(timestamp):
             run.summary.failed += 1
             run.keep_failure(record)
-        run.summary.skipped = max(0, len(ingest.items) - limit) if limit else 0
+        run.summary.skipped = ingest.outside + (max(0, len(ingest.items) - limit) if limit else 0)
         run.write(output, (loads(line) for _, _, line in islice(ingest, limit)))
-    retried = f", {facts.retries} retries" if facts.retries else ""
-    console.print(f"{run.summary.published} items in {facts.requests} requests over {facts.slices} slices{retried}")
+    more = "".join(
+        f", {count} {name}" for name, count in (("retries", facts.retries), ("splits", facts.splits)) if count
+    )
+    console.print(f"{run.summary.published} items in {facts.requests} requests over {facts.slices} slices{more}")
 
 
 def _source(options: dict[str, Any]) -> StacApiSource:

@@ -16,6 +16,7 @@ from stac_manager.config.model import (
 )
 from stac_manager.config.sources import (
     ApiKeyAuth,
+    Auth,
     BasicAuth,
     BearerAuth,
     JsonApiSource,
@@ -31,6 +32,7 @@ from stac_manager.config.support import unsupported
 
 __all__ = [
     "ApiKeyAuth",
+    "Auth",
     "BasicAuth",
     "BearerAuth",
     "Extension",

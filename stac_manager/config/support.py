@@ -12,7 +12,6 @@ __all__ = ["unsupported", "unsupported_in"]
 
 _ABSENT: tuple[tuple[Where, str, str], ...] = (
     (("source", "profile"), "a provider profile", "takes limits and page sizes from `processing`"),
-    (("source", "auth"), "an authorised source", "reads sources that are open to everyone"),
     (("transformation",), "a transformation", "publishes items as they come"),
     (("extensions",), "adding extensions", "publishes items as they come"),
     (("validation", "schemas"), "a list of further schemas", "looks schemas up in `validation.schema_dirs`"),

@@ -55,8 +55,10 @@ class HttpSettings:
     """Seconds for one request with all of its tries and waits."""
     retry_after_unit: Literal["s", "ms"] = "s"
     """The unit of a number in `Retry-After`; the standard says seconds, some providers send milliseconds."""
-    largest_answer: int = 1 << 29
+    largest_answer: int = 1 << 28
     """Bytes of an answer, decompressed."""
+    slice_deadline: float = 3600.0
+    """Seconds for one time slice of a fetch with all of its pages."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,7 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         json: Any = None,
         headers: Mapping[str, str] | None = None,
+        attempts: int | None = None,
     ) -> T:
         """Send a request until `parse` accepts the whole body of a 2xx answer.
 
@@ -141,13 +144,14 @@ class HttpClient:
             params: of the query, beside those in the URL.
             json: body to send.
             headers: beside the client's own.
+            attempts: tries, instead of the settings' number.
 
         Raises:
             TooMuchError: still failing with a status that a smaller page may cure.
             SourceError: refused by the server, or still failing after every try.
         """
         retrying = AsyncRetrying(
-            stop=self._stop,
+            stop=lambda state: self._stop(state, attempts or self.settings.attempts),
             wait=_wait,
             retry=retry_if_exception_type(_TryAgainError),
             before_sleep=self._note_retry,
@@ -164,13 +168,13 @@ class HttpClient:
             raise kind(f"{method} {public_url(url)}: {error}; gave up after {tries} tries") from None
         raise AssertionError("the retry loop returns or raises")
 
-    def _stop(self, state: RetryCallState) -> bool:
+    def _stop(self, state: RetryCallState, attempts: int) -> bool:
         error = state.outcome.exception() if state.outcome else None
         spent = (state.seconds_since_start or 0.0) + _wait(state)
         if spent > self.settings.deadline:
             return True
         throttled = isinstance(error, _TryAgainError) and error.throttled
-        return state.attempt_number >= self.settings.attempts * (_PATIENCE if throttled else 1)
+        return state.attempt_number >= attempts * (_PATIENCE if throttled else 1)
 
     async def _try[T](self, method: str, url: str, parse: Callable[[bytes], T], options: dict[str, Any]) -> T:
         answer = await self._send(method, url, options)

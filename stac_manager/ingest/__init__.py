@@ -8,11 +8,12 @@ from contextlib import ExitStack
 
 from stac_manager.ingest.ownership import belongs_to
 from stac_manager.ingest.source import FetchFacts, Page, PageSink, Probe, Source
-from stac_manager.ingest.stac_api import SearchFilter, StacApiSource
+from stac_manager.ingest.stac_api import PAGE_SIZE, SearchFilter, StacApiSource
 from stac_manager.spool import ItemSpool, RefusalSpool, SpooledItem
 from stac_manager.times import Window
 
 __all__ = [
+    "PAGE_SIZE",
     "FetchFacts",
     "IngestModule",
     "Page",
@@ -32,6 +33,7 @@ class IngestModule:
         self.source = source
         self.items = ItemSpool()
         self.refusals = RefusalSpool()
+        self.outside = 0
         self._open = ExitStack()
 
     def __enter__(self) -> IngestModule:
@@ -47,32 +49,35 @@ class IngestModule:
         window: Window | None = None,
         *,
         limit: int | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
     ) -> FetchFacts:
-        """Fetch the closed window (None: everything); `progress` hears how many items each page brought.
+        """Fetch the closed window (None: everything).
+
+        `progress` hears how many items each page brought, and how many are expected in all, where that is known.
 
         Raises:
             SourceError: the source failed or is not complete.
         """
 
-        def sink(page: Page) -> None:
+        def sink(page: Page, total: int | None) -> None:
+            self.outside += page.outside
             self.items.add(page.items)
             if page.refusals:
                 self.refusals.add(page.refusals)
             if progress:
-                progress(page.received)
+                progress(page.received, total)
 
         return asyncio.run(self.source.fetch(window, sink, limit))
 
     @property
     def received(self) -> int:
-        """Items and members that are none, with repeats."""
-        return self.items.received + self.refusals.received
+        """Every member of every page: items with repeats, what is none, and what was not asked for."""
+        return self.items.received + self.refusals.received + self.outside
 
     @property
     def duplicates(self) -> int:
         """What came again under an id, or as a refusal, that was there already."""
-        return self.received - len(self.items) - len(self.refusals)
+        return self.received - self.outside - len(self.items) - len(self.refusals)
 
     def __iter__(self) -> Iterator[SpooledItem]:
         return iter(self.items)

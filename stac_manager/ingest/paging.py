@@ -1,21 +1,20 @@
-"""Follow the pages of one STAC API search, whatever way the server links them."""
+"""One page of a STAC API search, and the request for the next one, whatever way the server links them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from stac_manager.errors import SourceError
-from stac_manager.http import HttpClient, public_url
+from stac_manager.http import HttpClient, origin, public_url
+from stac_manager.ingest.hygiene import SIGNS, without_secrets
 from stac_manager.ingest.source import Page
 from stac_manager.items import Item, Refusal, features_of, item_problem
 
-__all__ = ["ApiPage", "Query", "pages"]
-
-_EMPTY_PAGES_ALLOWED = 10
+__all__ = ["ApiPage", "Query", "fetch_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +41,40 @@ class ApiPage(Page):
     next: Query | None = None
 
 
-async def pages(client: HttpClient, first: Query) -> AsyncIterator[ApiPage]:
-    """Every page from `first` on.
+async def fetch_page(
+    client: HttpClient, query: Query, *, attempts: int | None = None, secrets: frozenset[str] = frozenset()
+) -> ApiPage:
+    """Ask for one page.
 
-    Source: STAC API 1.0.0, Item Search, "Pagination" (`next` links with method, body, merge and headers).
+    Args:
+        client: to ask with.
+        query: what to ask.
+        attempts: instead of the client's own number.
+        secrets: query parameters, in lower case, that must not stay in any href.
 
     Raises:
-        SourceError: a request failed for good, a page repeats an earlier request, or `next` leaves the host.
+        TooMuchError: the page may be too large for the server.
+        SourceError: the request failed for good, or `next` leaves the host.
     """
-    query: Query | None = first
-    asked: set[str] = set()
-    empty = 0
-    while query is not None:
-        if query.identity in asked:
-            raise SourceError(f"{public_url(query.url)}: the `next` links run in a circle")
-        asked.add(query.identity)
-        page = await fetch_page(client, query)
-        yield page
-        empty = 0 if page.received else empty + 1
-        if empty > _EMPTY_PAGES_ALLOWED:
-            raise SourceError(f"{public_url(query.url)}: more than {_EMPTY_PAGES_ALLOWED} empty pages in a row")
-        query = page.next
-
-
-async def fetch_page(client: HttpClient, query: Query) -> ApiPage:
-    """Ask for one page."""
 
     def parse(body: bytes) -> ApiPage:
-        return _parse_page(body, query)
+        return _parse_page(body, query, secrets)
 
     return await client.request(
-        query.method, query.url, parse, params=query.params, json=query.body, headers=query.headers
+        query.method,
+        query.url,
+        parse,
+        params=query.params,
+        json=query.body,
+        headers=query.headers,
+        attempts=attempts,
     )
 
 
-def _parse_page(body: bytes, query: Query) -> ApiPage:
+def _parse_page(body: bytes, query: Query, secrets: frozenset[str]) -> ApiPage:
     envelope, members, refusals = features_of(body, "raw_items")
+    if secrets or any(sign in body for sign in SIGNS):
+        without_secrets(members, secrets)
     items: list[Item] = []
     for member in members:
         problem = item_problem(member)
@@ -87,11 +84,12 @@ def _parse_page(body: bytes, query: Query) -> ApiPage:
             item_id = member.get("id") if isinstance(member, dict) else None
             name = item_id if isinstance(item_id, str) else None
             refusals.append(Refusal(name, "NotAnItem", f"the item {problem}", "raw_items", member))
-    return ApiPage(items, refusals, _matched(envelope), _next_query(envelope, query))
+    return ApiPage(items, refusals, matched=_matched(envelope), next=_next_query(envelope, query))
 
 
 def _matched(envelope: Mapping[str, Any]) -> int | None:
     context = envelope.get("context")
+    # the second is how STAC API said it before 1.0.0
     claims = [envelope.get("numberMatched"), context.get("matched") if isinstance(context, dict) else None]
     return next((claim for claim in claims if isinstance(claim, int) and not isinstance(claim, bool)), None)
 
@@ -106,9 +104,8 @@ def _next_query(envelope: Mapping[str, Any], asked: Query) -> Query | None:
 
 def _follow(link: Mapping[str, Any], asked: Query) -> Query:
     url = urljoin(asked.url, link["href"])
-    here, there = urlsplit(asked.url), urlsplit(url)
-    if (here.scheme, here.netloc) != (there.scheme, there.netloc):
-        raise SourceError(f"{public_url(asked.url)}: the `next` link leaves for {there.scheme}://{there.hostname}")
+    if origin(url) != origin(asked.url):
+        raise SourceError(f"{public_url(asked.url)}: the `next` link leaves for {public_url(url)}")
     method = str(link.get("method", "GET")).upper()
     headers = link.get("headers")
     body = link.get("body")

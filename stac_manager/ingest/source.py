@@ -1,9 +1,9 @@
-"""What a source of items is: it yields the items of a window, counts them, and tells whether a window changed."""
+"""What a source of items is: it yields the items of a window, and tells whether a window changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stac_manager.items import Item, Refusal
@@ -19,15 +19,17 @@ class Page:
     items: Sequence[Item]
     refusals: Sequence[Refusal] = ()
     """Members of the page that are no items, or not strict JSON."""
+    outside: int = 0
+    """Items that were not asked for: of another collection, or another time."""
 
     @property
     def received(self) -> int:
         """How many members the page had."""
-        return len(self.items) + len(self.refusals)
+        return len(self.items) + len(self.refusals) + self.outside
 
 
-PageSink = Callable[[Page], None]
-"""Takes each page as it arrives, in any order."""
+PageSink = Callable[[Page, int | None], None]
+"""Takes each page as it arrives, in any order, and how many items are expected in all, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,15 @@ class FetchFacts:
     """How a fetch went, for people and for the proof that it is complete."""
 
     slices: int = 0
+    """Time slices that were read to their ends."""
+    splits: int = 0
+    """Slices that could not be proven complete, and were cut and read again."""
     pages: int = 0
     requests: int = 0
     retries: int = 0
     received_bytes: int = 0
     matched: int | None = None
-    """Items that the source claimed over all slices (an item on a shared edge counts in both); None: no claim."""
-    claims: dict[str, int] = field(default_factory=dict)
-    """Interval of each slice -> how many items the source claimed for it."""
+    """Items that the source claimed for the whole window; None where it made no claim, or one that proved false."""
 
 
 class Source(Protocol):
@@ -80,6 +83,6 @@ class Source(Protocol):
 
         Raises:
             SourceError: the source failed; what reached the sink is not the whole.
-            IncompleteError: the source claims more than it gave.
+            IncompleteError: the source has more than it gave, or it cannot be shown that it has not.
         """
         ...

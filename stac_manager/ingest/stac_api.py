@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from stac_manager.discovery import StacApi, open_api
-from stac_manager.errors import IncompleteError, UsageError
-from stac_manager.http import HttpClient, HttpSettings
-from stac_manager.ingest.paging import ApiPage, Query, fetch_page, pages
+from stac_manager.errors import UsageError
+from stac_manager.http import Credentials, HttpClient, HttpSettings
+from stac_manager.ingest.hygiene import without_secrets
+from stac_manager.ingest.paging import ApiPage, Query, fetch_page
+from stac_manager.ingest.scan import Scan
 from stac_manager.ingest.source import FetchFacts, PageSink, Probe
 from stac_manager.items import content_hash
 from stac_manager.times import Window
 
-__all__ = ["SearchFilter", "StacApiSource"]
+__all__ = ["PAGE_SIZE", "SearchFilter", "StacApiSource"]
 
 PAGE_SIZE = 250
+"""Items a page to ask for, where nothing else is said."""
+
 _PROBE_SIZE = 100
-_LONGEST_CUT = timedelta(days=366 * 50)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class StacApiSource:
     """One collection of a STAC API.
 
     Windows are asked for as closed intervals whose edges they share, so an item on an edge comes twice and none is
-    missed; the receiver drops what it already has.
+    missed; the receiver drops what it already has. Signatures and keys are taken out of every href.
     """
 
     catalog_url: str
@@ -67,11 +68,13 @@ class StacApiSource:
     filter: SearchFilter = field(default_factory=SearchFilter)
     http: HttpSettings = field(default_factory=HttpSettings)
     page_size: int = PAGE_SIZE
+    credentials: Credentials | None = field(default=None, repr=False)
+    """Sent to the origin of `catalog_url` only."""
 
     @cached_property
     def api(self) -> StacApi:
         """The opened API."""
-        return open_api(self.catalog_url)
+        return open_api(self.catalog_url, self.credentials)
 
     @property
     def host(self) -> str:
@@ -80,86 +83,52 @@ class StacApiSource:
 
     def collection(self) -> dict[str, Any]:
         """The STAC Collection as the API serves it."""
-        return self.api.collection(self.collection_id)
+        found: dict[str, Any] = without_secrets(self.api.collection(self.collection_id), self._secrets)
+        return found
 
     async def probe(self, window: Window) -> Probe:
         """The server's count and a hash of the items changed last (where it can sort; else of its first page)."""
-        async with HttpClient(self.http) as client:
-            return _probe_of(await fetch_page(client, self._query(window.interval, _PROBE_SIZE, newest_first=True)))
+        async with self._client() as client:
+            query = self._query(window, _PROBE_SIZE, newest_first=True)
+            return _probe_of(await fetch_page(client, query, secrets=self._secrets))
 
     async def fetch(self, window: Window | None, sink: PageSink, limit: int | None = None) -> FetchFacts:
-        """Hand every item of the window to `sink`, its time slices fetched at once."""
-        async with HttpClient(self.http) as client:
-            intervals = await self._slices(client, window, limit)
-            facts = FetchFacts(slices=len(intervals))
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for interval in intervals:
-                        group.create_task(self._fetch_slice(client, interval, sink, facts, limit))
-            except ExceptionGroup as failures:
-                raise _first(failures) from None
-            facts.requests, facts.retries = client.stats.requests, client.stats.retries
-            facts.received_bytes = client.stats.received_bytes
-        facts.matched = sum(facts.claims.values()) if len(facts.claims) == len(intervals) else None
-        return facts
+        """Hand every item of the window to `sink`; see `stac_manager.ingest.scan` for how and what is proven."""
+        async with self._client() as client:
 
-    async def _slices(self, client: HttpClient, window: Window | None, limit: int | None) -> list[str | None]:
-        if window is None or limit is not None or window.end - window.start > _LONGEST_CUT:
-            return [window.interval if window else None]
-        count = await fetch_page(client, self._query(window.interval, 1))
-        parts = self.http.concurrency
-        if count.matched is not None:
-            parts = max(1, min(parts, -(-count.matched // self.page_size)))
-        return [part.interval for part in window.split(parts)]
+            async def ask(query: Query, attempts: int) -> ApiPage:
+                return await fetch_page(client, query, attempts=attempts, secrets=self._secrets)
 
-    async def _fetch_slice(
-        self, client: HttpClient, interval: str | None, sink: PageSink, facts: FetchFacts, limit: int | None
-    ) -> None:
-        received: set[str] = set()
-        refused = 0
-        async for page in pages(client, self._query(interval, min(self.page_size, limit or self.page_size))):
-            if page.matched is not None:
-                facts.claims.setdefault(interval or "..", page.matched)
-            facts.pages += 1
-            received.update(item["id"] for item in page.items)
-            refused += len(page.refusals)
-            sink(page)
-            if limit is not None and len(received) >= limit:
-                return
-        claimed = facts.claims.get(interval or "..", 0)
-        if len(received) + refused < claimed:
-            raise IncompleteError(
-                f"{self.collection_id}, {interval or 'all times'}: {self.host} says it has {claimed} items, "
-                f"but its pages brought {len(received) + refused}; nothing was taken over"
-            )
+            plain = partial(self._query, plain=True) if self.filter.body() else None
+            scan = Scan(client, self._query, plain, ask, sink, self.collection_id)
+            return await scan.run(window, self.page_size, limit)
 
-    def _query(self, interval: str | None, limit: int, *, newest_first: bool = False) -> Query:
-        api = self.api
+    def _client(self) -> HttpClient:
+        return HttpClient(self.http, self.credentials, self.catalog_url)
+
+    @property
+    def _secrets(self) -> frozenset[str]:
+        return frozenset(name.lower() for name in self.credentials.params()) if self.credentials else frozenset()
+
+    def _query(self, window: Window | None, limit: int, *, newest_first: bool = False, plain: bool = False) -> Query:
+        wanted = SearchFilter() if plain else self.filter
+        api, interval = self.api, window.interval if window else None
+        time = {} if interval is None else {"datetime": interval}
         if api.search_url is None:
-            return Query("GET", api.items_url(self.collection_id), self._params({}, interval, limit))
+            return Query("GET", api.items_url(self.collection_id), self._params(wanted, time, limit))
+        newest_first = newest_first and api.sortable
         if "POST" in api.search_methods:
-            body = {"collections": [self.collection_id], "limit": limit, **self.filter.body()}
-            if interval is not None:
-                body["datetime"] = interval
-            if newest_first and api.sortable:
+            body = {"collections": [self.collection_id], **time, "limit": limit, **wanted.body()}
+            if newest_first:
                 body["sortby"] = [{"field": "properties.updated", "direction": "desc"}]
             return Query("POST", api.search_url, body=body)
-        params = self._params({"collections": self.collection_id}, interval, limit)
-        if newest_first and api.sortable:
-            params["sortby"] = "-properties.updated"
-        return Query("GET", api.search_url, params)
+        params = self._params(wanted, {"collections": self.collection_id, **time}, limit)
+        return Query("GET", api.search_url, {**params, "sortby": "-properties.updated"} if newest_first else params)
 
-    def _params(self, place: dict[str, str], interval: str | None, limit: int) -> dict[str, str]:
-        wanted = self.filter
+    def _params(self, wanted: SearchFilter, start: dict[str, str], limit: int) -> dict[str, str]:
         if not self.api.search_url and any((wanted.intersects, wanted.cql2, wanted.query)):
             raise UsageError(f"{self.host} has no item-search, so items can be filtered by time and bbox only")
-        time = {} if interval is None else {"datetime": interval}
-        return {**place, **time, "limit": str(limit), **wanted.params()}
-
-
-def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
+        return {**start, "limit": str(limit), **wanted.params()}
 
 
 def _probe_of(page: ApiPage) -> Probe:

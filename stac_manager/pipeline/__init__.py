@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stac_manager.pipeline.chain import Chain, Progress, code_version, schema_store_of, source_of
+from stac_manager.pipeline.builders import schema_store_of, source_of
+from stac_manager.pipeline.chain import Chain, Progress, code_version
 from stac_manager.pipeline.checks import BLOCKING, CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, parquet_key, quarantine_key
 from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place, Stage

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from stac_manager.config import Workflow
 from stac_manager.errors import StorageError
-from stac_manager.http import HttpSettings
-from stac_manager.ingest import IngestModule, Probe, SearchFilter, Source, StacApiSource, belongs_to
+from stac_manager.ingest import IngestModule, Probe, Source, belongs_to
 from stac_manager.items import Refusal, dumps, loads
+from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.layout import source_collection_key
 from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
 from stac_manager.pipeline.publishing import publish_collection, publish_partition
@@ -23,7 +22,7 @@ from stac_manager.storage import Storage
 from stac_manager.times import Window
 from stac_manager.validate import ReportBuilder, SchemaStore, Validator
 
-__all__ = ["Chain", "Progress", "code_version", "schema_store_of", "source_of"]
+__all__ = ["Chain", "Progress", "code_version"]
 
 Progress = Callable[[int], None]
 """Hears how many items a step has just handled."""
@@ -121,8 +120,8 @@ class Chain:
         self._keep_collection()
         probe = asyncio.run(self.source.probe(window))
         with IngestModule(self.source) as ingest, StageWriter(self.storage, self.place("raw_items", partition)) as out:
-            facts = ingest.fetch(window, progress=progress)
-            skipped = sum(not self._take(entry, partition, out) for entry in ingest)
+            facts = ingest.fetch(window, progress=lambda count, _: progress(count))
+            skipped = ingest.outside + sum(not self._take(entry, partition, out) for entry in ingest)
             for record in ingest.refusals.records(str):
                 out.refuse([_refusal_of(record)])
             ledger = Ledger(
@@ -135,11 +134,12 @@ class Chain:
             details = {
                 "interval": window.interval,
                 "claimed": facts.matched,
-                "distinct": ingest.received - ingest.duplicates,
+                "distinct": len(ingest.items) + len(ingest.refusals) + ingest.outside,
                 "probe": probe.fingerprint,
             }
             run = {
                 "slices": facts.slices,
+                "splits": facts.splits,
                 "pages": facts.pages,
                 "requests": facts.requests + 1,
                 "retries": facts.retries,
@@ -230,35 +230,4 @@ def _refusal_of(record: dict[str, Any]) -> Refusal:
     context = record["error_context"]
     return Refusal(
         record["item_id"], record["error_type"], record["error_message"], context["step"], context["source_data"]
-    )
-
-
-def schema_store_of(workflow: Workflow, schema_dirs: Sequence[Path] = (), *, offline: bool = False) -> SchemaStore:
-    """The schemas that a workflow validates with; `schema_dirs` are looked at first."""
-    validation = workflow.validation
-    folders = [*schema_dirs, *(Path(folder) for folder in validation.schema_dirs)]
-    return SchemaStore(folders, offline=offline or validation.offline)
-
-
-def source_of(workflow: Workflow, collection: str) -> Source:
-    """The source of a collection, as its workflow describes it."""
-    source, processing = workflow.source, workflow.processing
-    filters = source.filters
-    spatial = filters.spatial
-    return StacApiSource(
-        source.address,
-        collection,
-        SearchFilter(
-            bbox=tuple(spatial.bbox) if spatial and spatial.bbox else None,
-            intersects=spatial.intersects if spatial else None,
-            cql2=filters.cql2,
-            query=filters.query,
-        ),
-        HttpSettings(
-            concurrency=processing.concurrency,
-            rate_limit=processing.rate_limit,
-            attempts=processing.retry_max_attempts,
-            timeout=processing.timeout_seconds,
-        ),
-        **({"page_size": processing.page_size} if processing.page_size else {}),
     )

@@ -156,7 +156,6 @@ class TestUnsupported:
     @pytest.mark.parametrize(
         ("sections", "path"),
         [
-            (with_source(auth={"type": "bearer", "token": "x"}), "source.auth"),
             (minimal(transformation={"mapping_schema": "mappings/a.yaml"}), "transformation"),
             (minimal(transformation={"mapping_schema": {"id": "name"}}), "transformation"),
             (minimal(extensions=[{"name": "alternate-assets", "config": {"a": 1}}]), "extensions"),

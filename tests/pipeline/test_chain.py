@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,17 @@ def test_a_source_that_fails_leaves_what_is_published(tmp_path: Path) -> None:
 def test_an_incomplete_fetch_leaves_what_is_published(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.run()
     before = site.files()
-    # the server now claims one item more than its pages hold
+    # the server now counts an item that its pages do not hold
     from stac_manager.ingest import paging
 
-    monkeypatch.setattr(paging, "_matched", lambda envelope: envelope["numberMatched"] + 1)
-    with pytest.raises(IncompleteError):
+    parse = paging._parse_page
+
+    def without_a(body: bytes, query: Any, secrets: Any) -> Any:
+        page = parse(body, query, secrets)
+        return replace(page, items=[item for item in page.items if item["id"] != "a"])
+
+    monkeypatch.setattr(paging, "_parse_page", without_a)
+    with pytest.raises(IncompleteError, match="says it has 1 items, but its pages brought 0"):
         site.run()
     assert site.files() == before
 

@@ -1,0 +1,308 @@
+"""Read a window of a STAC API in time slices, and prove of each that nothing is missing.
+
+A slice is proven when its last page has no `next` and is not full, and its items are as many as the server claims,
+where it makes a claim that holds. A slice that cannot be proven is cut in three and read again, down to a second; one
+that still cannot be proven fails the fetch. Slices are also cut to be read at once, and to stay below the depth that
+servers page to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from stac_manager.errors import IncompleteError, SourceError
+from stac_manager.http import HttpClient, TooMuchError
+from stac_manager.ingest.paging import ApiPage, Query
+from stac_manager.ingest.source import FetchFacts, Page, PageSink
+from stac_manager.items import Item, item_interval, item_time
+from stac_manager.times import Window
+
+__all__ = ["Scan"]
+
+_PAGES_A_SLICE = 4
+_MOST_PARTS = 64
+_PARTS_IN_DOUBT = 3
+_LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
+"""A window that no item lies in."""
+
+_MOST_DOUBTS = 400
+_EMPTY_PAGES = 10
+_USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
+"""A last page of just this size may be one that a server cut off."""
+
+
+@dataclass(eq=False)
+class _Slice:
+    window: Window | None
+    size: int
+    """Items a page to ask for."""
+    parent: _Slice | None = None
+    claim: int | None = None
+    """The server's count, as its latest page says."""
+    ids: set[str] = field(default_factory=set)
+    others: int = 0
+    """Members without an id of their own: refused, or not asked for."""
+    repeats: int = 0
+    pages: int = 0
+    last_id: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.window.interval if self.window else "all times"
+
+    @property
+    def received(self) -> int:
+        return len(self.ids) + self.others
+
+    def restart(self) -> None:
+        self.ids.clear()
+        self.others = self.repeats = self.pages = 0
+
+
+class _DoubtError(Exception):
+    """A slice cannot be proven complete as it is."""
+
+    def __init__(self, reason: str, *, smaller: bool = False) -> None:
+        super().__init__(reason)
+        self.smaller = smaller
+        """Whether a smaller page may help."""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    parts: int
+
+
+Ask = Callable[[Query, int], Awaitable[ApiPage]]
+Build = Callable[[Window | None, int], Query]
+
+
+class Scan:
+    """One fetch of one window.
+
+    Args:
+        client: to ask with; its gate bounds how many slices are read at once.
+        build: makes the first query of a window with a page size.
+        build_plain: the same without the filters beside time; None where there are none.
+        ask: fetches a page; the number is how often to try.
+        sink: takes the pages.
+        collection: items of other ones are not taken.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        build: Build,
+        build_plain: Build | None,
+        ask: Ask,
+        sink: PageSink,
+        collection: str,
+    ) -> None:
+        self._client = client
+        self._build = build
+        self._build_plain = build_plain
+        self._ask = ask
+        self._sink = sink
+        self._collection = collection
+        self.facts = FetchFacts()
+        self._trusts_counts = True
+        self._cap: int | None = None
+        """The size of pages that had a `next`: what the server gives at most."""
+        self._works: int | None = None
+        """A page size that was made smaller and then worked."""
+        self._root: _Slice | None = None
+
+    async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
+        """Read the window; with a limit, one slice until so many items have come.
+
+        Raises:
+            SourceError: the source failed.
+            IncompleteError: a slice cannot be proven complete.
+        """
+        root = _Slice(window, min(page_size, limit or page_size))
+        self._root = root
+        try:
+            if limit is not None:
+                await self._read(root, limit)
+            else:
+                await self._finish(root)
+        except ExceptionGroup as failures:
+            raise _first(failures) from None
+        stats = self._client.stats
+        facts = self.facts
+        facts.requests, facts.retries, facts.received_bytes = stats.requests, stats.retries, stats.received_bytes
+        facts.matched = root.claim if self._trusts_counts else None
+        return facts
+
+    async def _finish(self, part: _Slice) -> None:
+        """Read a slice, in pieces where needed."""
+        if self._works:
+            part.size = min(part.size, self._works)
+        deadline = self._client.settings.slice_deadline
+        try:
+            async with asyncio.timeout(deadline):
+                cut = await self._read(part)
+        except TimeoutError:
+            raise SourceError(f"{self._collection}, {part.name}: not read within {deadline:g} s") from None
+        except _DoubtError as doubt:
+            self._note_doubt(part, doubt)
+            cut = _Cut(_PARTS_IN_DOUBT)
+            if doubt.smaller:
+                part.size = max(1, part.size // 2)
+        if cut is None:
+            self.facts.slices += 1
+            return
+        await self._cut(part, cut.parts)
+
+    async def _cut(self, part: _Slice, parts: int) -> None:
+        assert part.window is not None
+        part.ids.clear()
+        async with asyncio.TaskGroup() as group:
+            for window in part.window.split(parts):
+                group.create_task(self._finish(_Slice(window, part.size, part)))
+
+    def _note_doubt(self, part: _Slice, doubt: _DoubtError) -> None:
+        self.facts.splits += 1
+        divisible = part.window is not None and (part.window.end - part.window.start) >= timedelta(seconds=2)
+        if not divisible or self.facts.splits > _MOST_DOUBTS:
+            raise IncompleteError(f"{self._collection}, {part.name}: {doubt}; nothing was taken over")
+
+    async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
+        """Read the pages of a slice; a `_Cut` if it had better be read in pieces, None if it is proven."""
+        part.restart()
+        query: Query | None = self._build(part.window, part.size)
+        asked: set[str] = set()
+        empty = 0
+        while query is not None:
+            if query.identity in asked:
+                raise _DoubtError("the `next` links run in a circle")
+            asked.add(query.identity)
+            page = await self._page(part, query)
+            new = self._take(part, page)
+            if limit is not None and len(part.ids) >= limit:
+                return None
+            if page.next is None:
+                await self._require_proof(part, page)
+                return None
+            if page.received and not new:
+                raise _DoubtError("a page brought nothing new")
+            empty = 0 if page.received else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise _DoubtError(f"more than {_EMPTY_PAGES} empty pages in a row")
+            self._cap = max(self._cap or 0, page.received) or None
+            if part.pages == 1 and limit is None and (parts := self._parts(part, page)) > 1:
+                return _Cut(parts)
+            query = page.next
+        return None
+
+    async def _page(self, part: _Slice, query: Query) -> ApiPage:
+        try:
+            page = await self._ask(query, self._client.settings.attempts if part.size == 1 else 2)
+        except TooMuchError as error:
+            if part.size == 1:
+                after = f"the item after {part.last_id}" if part.last_id else "its first item"
+                raise _DoubtError(f"cannot be served even one item a page, {after} fails: {error}") from None
+            raise _DoubtError(str(error), smaller=True) from None
+        if part.parent and part.size < part.parent.size:
+            self._works = min(self._works or part.size, part.size)
+        return page
+
+    def _take(self, part: _Slice, page: ApiPage) -> int:
+        """Hand a page on; how many members it had that this slice had not seen."""
+        part.pages += 1
+        part.claim = page.matched
+        self.facts.pages += 1
+        wanted = [item for item in page.items if self._is_wanted(item, part.window)]
+        outside = len(page.items) - len(wanted)
+        before = part.received
+        seen = len(part.ids)
+        part.ids.update(item["id"] for item in wanted)
+        part.repeats += len(wanted) - (len(part.ids) - seen)
+        part.others += len(page.refusals) + outside
+        if page.items:
+            part.last_id = page.items[-1]["id"]
+        total = self._root.claim if self._root and self._trusts_counts else None
+        self._sink(Page(wanted, page.refusals, outside), total)
+        return part.received - before
+
+    def _is_wanted(self, item: Item, window: Window | None) -> bool:
+        if item.get("collection", self._collection) not in (self._collection, None):
+            return False
+        if window is None:
+            return True
+        try:
+            instant, interval = item_time(item), item_interval(item)
+        except ValueError:
+            return True  # refused later, with that reason
+        if instant is None or interval is None:
+            return True
+        return _within(instant, instant, window) or _within(*interval, window)
+
+    async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
+        claim = part.claim if self._trusts_counts else None
+        if claim is not None and part.received < claim:
+            if not await self._is_false_count(part, claim):
+                raise _DoubtError(f"the server says it has {claim} items, but its pages brought {part.received}")
+            self._trusts_counts, claim = False, None
+        if claim is not None and part.received == claim:
+            return
+        if part.repeats:
+            raise _DoubtError("items came more than once, so others may not have come at all")
+        if page.received >= min(part.size, self._cap or part.size):
+            raise _DoubtError("the last page is full, and has no `next`")
+        if claim is None and page.received in _USUAL_LIMITS and not self._cap:
+            raise _DoubtError(f"the last page has just {page.received} items, and no `next`")
+
+    async def _is_false_count(self, part: _Slice, claim: int) -> bool:
+        """Whether the server's counts do not hear the query, so that they say nothing."""
+        if part.window is None:
+            return False
+        tries = self._client.settings.attempts
+        empty = await self._ask(self._build(_LONG_AGO, 1), tries)
+        if empty.matched and not empty.received:
+            return True
+        if self._build_plain is None:
+            return False
+        plain = await self._ask(self._build_plain(part.window, part.size), tries)
+        return plain.matched == claim and any(item["id"] not in part.ids for item in plain.items)
+
+    def _parts(self, part: _Slice, page: ApiPage) -> int:
+        """How many pieces a slice with more than one page had better be read in."""
+        window = part.window
+        if window is None or window.end - window.start < timedelta(seconds=2):
+            return 1
+        a_page = max(page.received, 1)
+        expected = part.claim if self._trusts_counts else None
+        if expected is None:
+            expected = _by_density(page, window)
+        elif part.parent and part.parent.claim is not None and expected > 0.9 * part.parent.claim:
+            return 1  # cutting does not part these items
+        pages = -(-expected // a_page)
+        return min(_MOST_PARTS, -(-pages // _PAGES_A_SLICE)) if pages > 2 else 1
+
+
+def _within(start: datetime, end: datetime, window: Window) -> bool:
+    return start <= window.end and end >= window.start
+
+
+def _by_density(page: ApiPage, window: Window) -> int:
+    """Items in the window, if they lie as densely as those of its first page."""
+    times = []
+    for item in page.items:
+        try:
+            times.append(item_time(item))
+        except ValueError:
+            continue
+    found = [time for time in times if time is not None]
+    if len(found) < 2:
+        return page.received * _PAGES_A_SLICE
+    span = max((max(found) - min(found)).total_seconds(), 1.0)
+    return int(page.received * max(1.0, (window.end - window.start).total_seconds() / span))
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
