@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import batched
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,10 +35,9 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> int:
     compression = "zstd" if path.suffix == ".zst" else None
     count = 0
     with pa.output_stream(str(path), compression=compression) as stream:
-        for line in lines:
-            stream.write(line)
-            stream.write(b"\n")
-            count += 1
+        for batch in batched(lines, 256):
+            stream.write(b"\n".join((*batch, b"")))
+            count += len(batch)
     return count
 
 

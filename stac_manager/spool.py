@@ -11,18 +11,37 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from stac_manager.errors import StorageError
-from stac_manager.items import Item, Refusal, content_hash, dumps, loads
+from stac_manager.items import Refusal, content_hash, dumps, loads
 
-__all__ = ["ItemSpool", "QuarantineRecord", "RefusalSpool", "SpooledItem"]
+__all__ = ["ItemSpool", "QuarantineRecord", "RefusalSpool", "Spoolable", "SpooledItem"]
 
-SpooledItem = tuple[str, str, bytes]
-"""Id, content hash, JSON line."""
+SpooledItem = tuple[str, bytes]
+"""Id and JSON line."""
 
 QuarantineRecord = dict[str, Any]
 """`{item_id, error_type, error_message, error_context: {step, source_data, timestamp}}`."""
+
+
+class Spoolable(Protocol):
+    """What a spool must know of an item."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def updated(self) -> str:
+        """When it was updated, as it says itself; empty where it does not."""
+        ...
+
+    @property
+    def line(self) -> bytes:
+        """Its JSON, in one line."""
+        ...
 
 
 class _Spool:
@@ -58,27 +77,27 @@ class _Spool:
 
 
 _KEEP_THE_NEWER = """
-INSERT INTO items (id, updated, hash, line) VALUES (?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, hash = excluded.hash, line = excluded.line
-WHERE (excluded.updated, excluded.hash, excluded.line) > (items.updated, items.hash, items.line)
+INSERT INTO items (id, updated, line) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, line = excluded.line
+WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
 """
 
 
 class ItemSpool(_Spool):
     """Items by id. Of several with one id the one updated last is kept; a tie is broken by their content."""
 
-    table = "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, hash TEXT, line BLOB)"
+    table = "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB)"
 
     def __init__(self) -> None:
         self.received = 0
 
-    def add(self, items: Iterable[Item]) -> None:
-        """Take items over, each with an `id` and `properties`.
+    def add(self, items: Iterable[Spoolable]) -> None:
+        """Take items over.
 
         Raises:
             StorageError: the temporary folder is full.
         """
-        rows = [(item["id"], _updated(item), content_hash(item), dumps(item)) for item in items]
+        rows = [(item.id, item.updated, item.line) for item in items]
         self.received += len(rows)
         with self._writing():
             self._db.executemany(_KEEP_THE_NEWER, rows)
@@ -87,13 +106,8 @@ class ItemSpool(_Spool):
         return self._count("items")
 
     def __iter__(self) -> Iterator[SpooledItem]:
-        with closing(self._db.execute("SELECT id, hash, line FROM items ORDER BY id")) as rows:
+        with closing(self._db.execute("SELECT id, line FROM items ORDER BY id")) as rows:
             yield from rows
-
-
-def _updated(item: Item) -> str:
-    value = item["properties"].get("updated")
-    return value if isinstance(value, str) else ""
 
 
 class RefusalSpool(_Spool):

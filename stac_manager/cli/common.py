@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stac_manager.errors import InputError, UsageError
 from stac_manager.files import atomic_file, read_values, write_items, write_lines
-from stac_manager.items import Item, Refusal, dumps, item_problem
+from stac_manager.items import Item, Refusal, dumps, item_problem, loads
 from stac_manager.times import format_rfc3339, parse_interval, utc_now
 
 __all__ = [
@@ -114,6 +114,14 @@ class Run:
             self.write_parquet(Path(target), items)
         else:
             self.summary.published += write_items(target, items)
+
+    def write_lines(self, target: str, lines: Iterable[bytes]) -> None:
+        """Write items that are JSON lines already, to NDJSON as they are."""
+        if self.dry_run or not target.endswith((".ndjson", ".ndjson.zst", ".jsonl")):
+            self.write(target, map(loads, lines))
+            return
+        with atomic_file(Path(target)) as staging:
+            self.summary.published += write_lines(staging, lines)
 
     def write_parquet(self, target: Path, items: Iterable[Item]) -> None:
         """Write a stac-geoparquet file; items that it cannot hold are refused."""

@@ -12,7 +12,6 @@ from stac_manager.cli.common import BBOX, INTERVAL, JSON, Run, console, progress
 from stac_manager.errors import UsageError
 from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, SearchFilter, StacApiSource
-from stac_manager.items import loads
 from stac_manager.times import Window, parse_interval
 
 __all__ = ["fetch_items"]
@@ -50,7 +49,7 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
             run.summary.failed += 1
             run.keep_failure(record)
         run.summary.skipped = ingest.outside + (max(0, len(ingest.items) - limit) if limit else 0)
-        run.write(output, (loads(line) for _, _, line in islice(ingest, limit)))
+        run.write_lines(output, (line for _, line in islice(ingest, limit)))
     more = "".join(
         f", {count} {name}" for name, count in (("retries", facts.retries), ("splits", facts.splits)) if count
     )

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 __all__ = ["SIGNS", "without_secrets"]
 
-SIGNS = (b"sig=", b"X-Amz-", b"x-amz-", b"X-Goog-", b"x-goog-", b"ignature=", b"oken=", b"ey=", b"KeyId=", b"@")
+SIGNS = (b"?", b"@")
 """Where none of these bytes is in an answer, there is nothing to take out."""
 
 _AZURE = frozenset(
@@ -58,23 +58,25 @@ _ALWAYS = frozenset(
 )
 
 
-def without_secrets(value: Any, names: frozenset[str] = frozenset()) -> Any:
-    """The JSON value with every `href` freed of user names, passwords, signatures and keys; the rest as it is.
+def without_secrets(value: Any, names: frozenset[str] = frozenset()) -> bool:
+    """Free every `href` of a JSON value of user names, passwords, signatures and keys, in place; the rest stays.
 
     Args:
-        value: an item, a collection, or a part of one; it is changed in place.
+        value: an item, a collection, or a part of one.
         names: further query parameters that are secrets, in lower case.
+
+    Returns:
+        Whether anything was taken out.
     """
-    if isinstance(value, dict):
-        for name, member in value.items():
-            if name == "href" and isinstance(member, str):
-                value[name] = _clean(member, names)
-            elif isinstance(member, dict | list):
-                without_secrets(member, names)
-    elif isinstance(value, list):
-        for member in value:
-            without_secrets(member, names)
-    return value
+    changed = False
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        if isinstance(member, dict | list):
+            changed |= without_secrets(member, names)
+        elif name == "href" and isinstance(member, str) and (clean := _clean(member, names)) != member:
+            value[name] = clean
+            changed = True
+    return changed
 
 
 def _clean(href: str, names: frozenset[str]) -> str:

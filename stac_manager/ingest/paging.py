@@ -10,9 +10,8 @@ from urllib.parse import urljoin
 
 from stac_manager.errors import SourceError
 from stac_manager.http import HttpClient, origin, public_url
-from stac_manager.ingest.hygiene import SIGNS, without_secrets
+from stac_manager.ingest.members import cut_page
 from stac_manager.ingest.source import Page
-from stac_manager.items import Item, Refusal, features_of, item_problem
 
 __all__ = ["ApiPage", "Query", "fetch_page"]
 
@@ -72,18 +71,7 @@ async def fetch_page(
 
 
 def _parse_page(body: bytes, query: Query, secrets: frozenset[str]) -> ApiPage:
-    envelope, members, refusals = features_of(body, "raw_items")
-    if secrets or any(sign in body for sign in SIGNS):
-        without_secrets(members, secrets)
-    items: list[Item] = []
-    for member in members:
-        problem = item_problem(member)
-        if problem is None:
-            items.append(member)
-        else:
-            item_id = member.get("id") if isinstance(member, dict) else None
-            name = item_id if isinstance(item_id, str) else None
-            refusals.append(Refusal(name, "NotAnItem", f"the item {problem}", "raw_items", member))
+    envelope, items, refusals = cut_page(body, secrets)
     return ApiPage(items, refusals, matched=_matched(envelope), next=_next_query(envelope, query))
 
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 
 from stac_manager.errors import IncompleteError, SourceError
 from stac_manager.http import HttpClient, TooMuchError
+from stac_manager.ingest.members import FetchedItem
 from stac_manager.ingest.paging import ApiPage, Query
 from stac_manager.ingest.source import FetchFacts, Page, PageSink
-from stac_manager.items import Item, item_interval, item_time
 from stac_manager.times import Window
 
 __all__ = ["Scan"]
@@ -219,22 +219,22 @@ class Scan:
         outside = len(page.items) - len(wanted)
         before = part.received
         seen = len(part.ids)
-        part.ids.update(item["id"] for item in wanted)
+        part.ids.update(item.id for item in wanted)
         part.repeats += len(wanted) - (len(part.ids) - seen)
         part.others += len(page.refusals) + outside
         if page.items:
-            part.last_id = page.items[-1]["id"]
+            part.last_id = page.items[-1].id
         total = self._root.claim if self._root and self._trusts_counts else None
         self._sink(Page(wanted, page.refusals, outside), total)
         return part.received - before
 
-    def _is_wanted(self, item: Item, window: Window | None) -> bool:
-        if item.get("collection", self._collection) not in (self._collection, None):
+    def _is_wanted(self, item: FetchedItem, window: Window | None) -> bool:
+        if item.collection not in (self._collection, None):
             return False
         if window is None:
             return True
         try:
-            instant, interval = item_time(item), item_interval(item)
+            instant, interval = item.instant(), item.interval()
         except ValueError:
             return True  # refused later, with that reason
         if instant is None or interval is None:
@@ -267,7 +267,7 @@ class Scan:
         if self._build_plain is None:
             return False
         plain = await self._ask(self._build_plain(part.window, part.size), tries)
-        return plain.matched == claim and any(item["id"] not in part.ids for item in plain.items)
+        return plain.matched == claim and any(item.id not in part.ids for item in plain.items)
 
     def _parts(self, part: _Slice, page: ApiPage) -> int:
         """How many pieces a slice with more than one page had better be read in."""
@@ -293,7 +293,7 @@ def _by_density(page: ApiPage, window: Window) -> int:
     times = []
     for item in page.items:
         try:
-            times.append(item_time(item))
+            times.append(item.instant())
         except ValueError:
             continue
     found = [time for time in times if time is not None]

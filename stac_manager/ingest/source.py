@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stac_manager.items import Item, Refusal
+from stac_manager.ingest.members import FetchedItem
+from stac_manager.items import Refusal
 from stac_manager.times import Window
 
 __all__ = ["FetchFacts", "Page", "PageSink", "Probe", "Source"]
@@ -16,7 +17,7 @@ __all__ = ["FetchFacts", "Page", "PageSink", "Probe", "Source"]
 class Page:
     """What one request brought."""
 
-    items: Sequence[Item]
+    items: Sequence[FetchedItem]
     refusals: Sequence[Refusal] = ()
     """Members of the page that are no items, or not strict JSON."""
     outside: int = 0

@@ -17,7 +17,7 @@ from stac_manager.ingest.hygiene import without_secrets
 from stac_manager.ingest.paging import ApiPage, Query, fetch_page
 from stac_manager.ingest.scan import Scan
 from stac_manager.ingest.source import FetchFacts, PageSink, Probe
-from stac_manager.items import content_hash
+from stac_manager.items import content_hash, loads
 from stac_manager.times import Window
 
 __all__ = ["PAGE_SIZE", "SearchFilter", "StacApiSource"]
@@ -83,7 +83,8 @@ class StacApiSource:
 
     def collection(self) -> dict[str, Any]:
         """The STAC Collection as the API serves it."""
-        found: dict[str, Any] = without_secrets(self.api.collection(self.collection_id), self._secrets)
+        found = self.api.collection(self.collection_id)
+        without_secrets(found, self._secrets)
         return found
 
     async def probe(self, window: Window) -> Probe:
@@ -132,5 +133,5 @@ class StacApiSource:
 
 
 def _probe_of(page: ApiPage) -> Probe:
-    seen = [page.matched, sorted((item["id"], content_hash(item)) for item in page.items)]
+    seen = [page.matched, sorted((item.id, content_hash(loads(item.line))) for item in page.items)]
     return Probe(hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16], page.matched)

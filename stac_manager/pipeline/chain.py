@@ -11,7 +11,7 @@ from typing import Any
 from stac_manager.config import Workflow
 from stac_manager.errors import StorageError
 from stac_manager.ingest import IngestModule, Probe, Source, belongs_to
-from stac_manager.items import Refusal, dumps, loads
+from stac_manager.items import Refusal, content_hash, dumps, loads
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.layout import source_collection_key
 from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
@@ -150,13 +150,18 @@ class Chain:
 
     def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
-        item = loads(entry[2])
+        item_id, line = entry
+        try:
+            item = loads(line)
+        except ValueError as error:
+            out.refuse([Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())])
+            return True
         try:
             if not belongs_to(item, partition, self.workflow.scheme()):
                 return False
-            out.keep(entry)
+            out.keep((item_id, content_hash(item), line))
         except ValueError as error:
-            out.refuse([Refusal(entry[0], "NoTime", str(error), "raw_items", item)])
+            out.refuse([Refusal(item_id, "NoTime", str(error), "raw_items", item)])
         return True
 
     def _keep_collection(self) -> None:

@@ -18,13 +18,16 @@ from stac_manager.files import read_lines, write_lines
 from stac_manager.items import Refusal, dumps, loads
 from stac_manager.pipeline.layout import quarantine_key
 from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place
-from stac_manager.spool import QuarantineRecord, RefusalSpool, SpooledItem
+from stac_manager.spool import QuarantineRecord, RefusalSpool
 from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339, utc_now
 
-__all__ = ["StageWriter", "read_index", "read_items", "read_refused"]
+__all__ = ["StageWriter", "StagedItem", "read_index", "read_items", "read_refused"]
 
 _BUFFER = 1 << 20
+
+StagedItem = tuple[str, str, bytes]
+"""Id, content hash, JSON line."""
 
 
 def _lines(storage: Storage, ref: FileRef | None) -> Iterator[bytes]:
@@ -40,7 +43,7 @@ def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[st
         yield item_id, digest
 
 
-def read_items(storage: Storage, manifest: Manifest) -> Iterator[SpooledItem]:
+def read_items(storage: Storage, manifest: Manifest) -> Iterator[StagedItem]:
     """Id, content hash and JSON line of every item of a stage before `published`, sorted by id."""
     lines = _lines(storage, manifest.items)
     for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
@@ -86,7 +89,7 @@ class StageWriter:
         if isinstance(error, OSError):
             raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
 
-    def keep(self, item: SpooledItem, *, with_line: bool = True) -> None:
+    def keep(self, item: StagedItem, *, with_line: bool = True) -> None:
         """Pass an item on; items come sorted by id. `with_line` False keeps only its place in the index."""
         item_id, digest, line = item
         entry = dumps([item_id, digest])

@@ -48,7 +48,7 @@ def fetch(url: str, window: Window | None = JANUARY, **options: Any) -> tuple[li
     limit = options.pop("limit", None)
     with IngestModule(StacApiSource(url, "c", http=settings, **options)) as ingest:
         ingest.fetch(window, limit=limit)
-        return [item_id for item_id, _, _ in ingest], ingest
+        return [item_id for item_id, _ in ingest], ingest
 
 
 def only(*kept: str) -> Change:
@@ -199,7 +199,7 @@ def test_a_feature_with_nan_is_refused_and_the_rest_of_its_page_kept() -> None:
     with serve(app_with(items)) as url, IngestModule(StacApiSource(url, "c")) as ingest:
         ingest.fetch(JANUARY)
         refused = list(ingest.refusals.records(str))
-        ids = [item_id for item_id, _, _ in ingest]
+        ids = [item_id for item_id, _ in ingest]
     assert len(ids) == 9
     assert [(record["item_id"], record["error_type"]) for record in refused] == [("i0003", "InvalidJson")]
     assert "NaN" in refused[0]["error_context"]["source_data"]
@@ -225,7 +225,7 @@ def test_of_two_items_with_one_id_the_one_updated_last_is_kept() -> None:
         with serve(app_with(items)) as url, IngestModule(StacApiSource(url, "c", page_size=1)) as ingest:
             ingest.fetch(Window(JANUARY.start, JANUARY.end))
             (entry,) = list(ingest)
-            assert loads(entry[2])["properties"]["v"] == 2
+            assert loads(entry[1])["properties"]["v"] == 2
             assert ingest.duplicates >= 1
 
 

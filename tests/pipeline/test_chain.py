@@ -177,7 +177,7 @@ def test_an_incomplete_fetch_leaves_what_is_published(site: Site, monkeypatch: p
 
     def without_a(body: bytes, query: Any, secrets: Any) -> Any:
         page = parse(body, query, secrets)
-        return replace(page, items=[item for item in page.items if item["id"] != "a"])
+        return replace(page, items=[item for item in page.items if item.id != "a"])
 
     monkeypatch.setattr(paging, "_parse_page", without_a)
     with pytest.raises(IncompleteError, match="says it has 1 items, but its pages brought 0"):
