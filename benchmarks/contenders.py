@@ -27,6 +27,19 @@ def fetch_ours(url: str, target: str, rate: str = "0", concurrency: str = "8") -
     return _lines(target)
 
 
+def fetch_limited(url: str, rate: str) -> int:
+    """The fetch alone, without writing a file."""
+    from stac_manager.http import HttpSettings
+    from stac_manager.ingest import IngestModule, StacApiSource
+    from stac_manager.times import Window, parse_rfc3339
+
+    start, end = map(parse_rfc3339, INTERVAL.split("/"))
+    source = StacApiSource(url, "scenes", http=HttpSettings(concurrency=8, rate_limit=float(rate)), page_size=PAGE)
+    with IngestModule(source) as ingest:
+        ingest.fetch(Window(start, end))
+        return len(ingest.items)
+
+
 def fetch_pystac_client(url: str, target: str) -> int:
     from pystac_client import Client
 

@@ -52,6 +52,7 @@ class _Spool:
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="stac-manager-")
         self._db = sqlite3.connect(Path(self._folder.name) / "spool.sqlite", isolation_level=None)
+        self._db.execute("PRAGMA page_size = 65536")  # an item of usual size in one page
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute(self.table)

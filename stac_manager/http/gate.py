@@ -33,8 +33,9 @@ class HostGate:
         self._opens_at = 0.0
         self._cut_at = -_CALM
         self._changed = asyncio.Condition()
-        # one token at a time: a full bucket would let a burst through at the start
-        self._limiter = AsyncLimiter(1, 1 / rate_limit) if rate_limit else None
+        # a bucket of half a second: a full second's worth would come as one burst at the start
+        burst = max(1.0, (rate_limit or 0) / 2)
+        self._limiter = AsyncLimiter(burst, burst / rate_limit) if rate_limit else None
 
     @asynccontextmanager
     async def passage(self) -> AsyncIterator[None]:

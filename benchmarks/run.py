@@ -1,0 +1,182 @@
+"""Run every benchmark and write the tables of docs/benchmarks.md.
+
+python -m benchmarks.run [--only fetch|parquet|validate] [--items 20000]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from urllib.error import URLError
+
+import click
+
+from benchmarks.items import make_items
+from stac_manager.files import write_items
+
+ROOT = Path(__file__).parents[1]
+PORT = 8990
+URL = f"http://127.0.0.1:{PORT}"
+Result = dict[str, float]
+
+
+def contend(task: str, *arguments: str) -> Result:
+    """Run one contender in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.contenders", task, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{task} failed:\n{done.stderr[-2000:]}")
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    click.echo(f"  {task}: {result}")
+    return result
+
+
+@contextmanager
+def serving(items: int, delay: float = 0.2) -> Iterator[None]:
+    """The local STAC API, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.server", "--items", str(items), "--delay", str(delay)]
+    server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{URL}/", timeout=5).close()
+                break
+            except URLError:
+                time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def requests_made() -> int:
+    """Searches that the server answered since this was last asked."""
+    with urllib.request.urlopen(f"{URL}/count") as answer:
+        return int(json.load(answer)["requests"])
+
+
+def fetch(count: int, folder: Path) -> list[str]:
+    """Fetching: ours, pystac-client and rustac against one server."""
+    target = str(folder / "out.ndjson")
+    rows = []
+    with serving(count):
+        for name, task in (
+            ("pystac-client", "fetch-pystac-client"),
+            ("rustac", "fetch-rustac"),
+            ("stac-manager, concurrency 8", "fetch-ours"),
+        ):
+            result = contend(task, URL, target)
+            asked = requests_made()
+            assert result["made"] == count, f"{name} brought {result['made']} items"
+            rows.append((name, result, asked))
+        limited = contend("fetch-limited", URL, "10")
+        asked = requests_made()
+        ideal = asked / 10
+    base = rows[0][1]["seconds"]
+    lines = [
+        f"## Fetch {count:,} items of 14 KB, 250 a page, each answer after 200 ms",
+        "",
+        "| | seconds | of pystac-client | peak memory | requests |",
+        "|---|---|---|---|---|",
+    ]
+    for name, result, number in rows:
+        share = result["seconds"] / base
+        lines.append(f"| {name} | {result['seconds']:.1f} | {share:.2f} | {result['memory_mb']:.0f} MB | {number} |")
+    lines += [
+        "",
+        f"With `rate_limit: 10` the {asked} requests took {limited['seconds']:.1f} s (start-up included, no file "
+        f"written); at ten a second they need {ideal:.1f} s.",
+    ]
+    return lines
+
+
+def memory(count: int, folder: Path) -> list[str]:
+    """Memory: ten times as many items."""
+    target = str(folder / "out.ndjson.zst")
+    peaks = []
+    for number in (count, count * 10):
+        with serving(number, 0.02):
+            peaks.append(contend("fetch-ours", URL, target)["memory_mb"])
+    return [
+        "## Memory of fetching",
+        "",
+        f"{count:,} items: {peaks[0]:.0f} MB; {count * 10:,} items: {peaks[1]:.0f} MB.",
+    ]
+
+
+def parquet(count: int, folder: Path) -> list[str]:
+    """Items to stac-geoparquet."""
+    source, target = str(folder / "items.ndjson"), str(folder / "out.parquet")
+    write_items(source, make_items(count))
+    names = {"stac-geoparquet": "parquet-stac-geoparquet", "rustac": "parquet-rustac", "stac-manager": "parquet-ours"}
+    results = {name: contend(task, source, target) for name, task in names.items()}
+    base = results["stac-geoparquet"]["seconds"]
+    lines = [
+        f"## {count:,} of those items to stac-geoparquet",
+        "",
+        "| | seconds | of stac-geoparquet | peak memory |",
+        "|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        share = result["seconds"] / base
+        lines.append(f"| {name} | {result['seconds']:.1f} | {share:.2f} | {result['memory_mb']:.0f} MB |")
+    return lines
+
+
+def validate(count: int, folder: Path) -> list[str]:
+    """Core schema, valid items."""
+    source = str(folder / "valid.ndjson")
+    write_items(source, make_items(count))
+    result = contend("validate-ours", source, "")
+    rate = count / result["seconds"]
+    return [
+        "## Validate",
+        "",
+        f"{count:,} valid items against the core schema: {result['seconds']:.1f} s, {rate:,.0f} a second, "
+        f"{result['memory_mb']:.0f} MB, reading them included.",
+    ]
+
+
+SECTIONS = {"fetch": fetch, "memory": memory, "parquet": parquet, "validate": validate}
+
+
+def _about() -> list[str]:
+    tools = ("stac-manager", "pystac-client", "rustac", "stac-geoparquet", "jsonschema-rs")
+    versions = ", ".join(f"{name} {version(name)}" for name in tools)
+    return [
+        "# Benchmarks",
+        "",
+        "Made by `make bench`; every contender runs in a process of its own, against one local server, in one run.",
+        f"Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.",
+    ]
+
+
+@click.command()
+@click.option("--only", "sections", multiple=True, type=click.Choice(list(SECTIONS)), help="May be repeated.")
+@click.option("--items", default=20_000, show_default=True)
+@click.option("--write/--no-write", default=True, help="Write docs/benchmarks.md (only when all sections run).")
+def main(sections: tuple[str, ...], items: int, write: bool) -> None:
+    """Measure, print, and write the tables."""
+    parts = [_about()]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sections or SECTIONS:
+            click.echo(f"{name}:")
+            parts.append(SECTIONS[name](items, Path(folder)))
+    text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+    click.echo(text)
+    if write and not sections:
+        (ROOT / "docs" / "benchmarks.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
