@@ -35,7 +35,7 @@ def main(port: int) -> None:
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
-        os.killpg(child.pid, signal.SIGINT)
+        os.killpg(child.pid, signal.SIGTERM)
         try:
             child.wait(timeout=15)
         except subprocess.TimeoutExpired:

@@ -45,11 +45,11 @@ def report_checks(
 ) -> Iterator[dg.AssetCheckResult]:
     """Report what checks found, by partition; to be yielded after the `MaterializeResult` of the same step.
 
-    Dagster records one row for a check of a range run and ties it to no partition, so for a range each partition's
-    evaluation is logged by itself, and one result sums them up.
+    Dagster records one row for a check of a range run, also of a range of one, and ties it to no partition; so each
+    partition's evaluation is logged by itself, and one result sums them up.
     """
     partitions = list(outcomes)
-    if len(partitions) > 1:
+    if "dagster/partition" not in context.run.tags:
         for partition in partitions:
             for outcome in outcomes[partition]:
                 log_evaluation(context, partition, outcome)

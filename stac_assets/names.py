@@ -18,8 +18,8 @@ def word(text: str) -> str:
 
 
 def asset_key(workflow: Workflow, collection: str, stage: Stage) -> dg.AssetKey:
-    """The key of a stage of a collection."""
-    return dg.AssetKey([workflow.workflow.name, collection, stage])
+    """The key of a stage of a collection; characters that Dagster refuses in keys are `_`."""
+    return dg.AssetKey([workflow.workflow.name, re.sub(r"[^A-Za-z0-9_.-]", "_", collection), stage])
 
 
 def catalog_key(workflow: Workflow) -> dg.AssetKey:

@@ -10,6 +10,7 @@ import dagster as dg
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
 from stac_assets.names import rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
+from stac_manager.http import public_url
 from stac_manager.pipeline import Chain
 from stac_manager.times import utc_now
 
@@ -35,7 +36,7 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         job_name=rebuild_job_name(workflow, collection),
         minimum_interval_seconds=workflow.sync.every_minutes * 60,
         default_status=status,
-        description=f"Asks {workflow.source.address} what is new in the latest windows of {collection}.",
+        description=f"Asks {public_url(workflow.source.address)} what is new in the latest windows of {collection}.",
     )
     def sync(
         context: dg.SensorEvaluationContext,
@@ -60,7 +61,8 @@ def _requests(chain: Chain, cursor: Cursor) -> Iterator[dg.RunRequest]:
     for partition in reversed(keys):
         if time.monotonic() - started > _BUDGET:
             return
-        fingerprint = asyncio.run(chain.probe(partition)).fingerprint
+        left = max(1.0, _BUDGET - (time.monotonic() - started))
+        fingerprint = asyncio.run(asyncio.wait_for(chain.probe(partition), left)).fingerprint
         if chain.is_current(partition, fingerprint):
             continue
         now = utc_now().timestamp()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -27,7 +30,12 @@ __all__ = ["Collection", "CollectionFilter", "DiscoveryModule", "StacApi", "open
 Collection = dict[str, Any]
 """A STAC Collection as the source serves it."""
 
+log = logging.getLogger(__name__)
+
 _TIMEOUT = 60
+_QUERY = re.compile(r"\?[^\s'\")]+")
+"""What may hold keys and tokens in the messages of other libraries."""
+
 _RETRIES = 4
 
 
@@ -43,6 +51,8 @@ class StacApi:
     """`GET`, `POST` or both, as the landing page advertises them."""
     sortable: bool
     """Whether item-search can sort (STAC API, Sort extension)."""
+    filters: frozenset[str]
+    """Which of `query` and `cql2` item-search declares to hear; others it would silently ignore."""
     collections_url: str
     io: StacApiIO = field(repr=False)
 
@@ -90,8 +100,11 @@ def _speaking(url: str, what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _QUERY.sub("?…", " ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+_FILTERS = {"query": ConformanceClasses.QUERY, "cql2": ConformanceClasses.FILTER}
 
 
 def _session(url: str, credentials: Credentials | None) -> StacApiIO:
@@ -125,7 +138,7 @@ def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
         UsageError: the address is no http(s) URL.
         SourceError: nothing usable answers there.
     """
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://")) or not origin(url)[1]:
         raise UsageError(f"{url!r} is not an http(s) URL")
     with _speaking(url, "the landing page"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
@@ -152,6 +165,7 @@ def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
         search_url=(searches[0].absolute_href if searches else f"{url.rstrip('/')}/search") if searchable else None,
         search_methods=frozenset(methods or {"GET"}),
         sortable=client.conforms_to(ConformanceClasses.SORT),
+        filters=frozenset(name for name, declared in _FILTERS.items() if client.conforms_to(declared)),
         collections_url=collections_url,
         io=io,
     )
@@ -228,6 +242,17 @@ def _spans(box: tuple[float, float, float, float]) -> list[tuple[float, float]]:
     return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
 
 
+def _fits(wanted: CollectionFilter, found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("id"), str):
+        log.warning("a collection without an id is left out")
+        return False
+    try:
+        return found in wanted
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        log.warning("%s: its extent or its providers cannot be read, so it is left out: %s", found["id"], error)
+        return False
+
+
 class DiscoveryModule:
     """Lists the collections of one API."""
 
@@ -238,8 +263,7 @@ class DiscoveryModule:
         """The collections that fit, sorted by id.
 
         Raises:
-            SourceError: the source does not answer, or a collection's extent cannot be read while filtering by it.
+            SourceError: the source does not answer.
         """
         wanted = wanted or CollectionFilter()
-        with _speaking(self.api.url, "the collections that fit"):
-            return sorted((found for found in self.api.collections() if found in wanted), key=lambda c: str(c["id"]))
+        return sorted(filter(partial(_fits, wanted), self.api.collections()), key=lambda found: str(found["id"]))

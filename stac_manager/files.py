@@ -16,11 +16,15 @@ from typing import IO, Any
 import pyarrow as pa
 
 from stac_manager.errors import InputError, StorageError
-from stac_manager.items import Item, Refusal, dumps, features_of, iter_lines, loads
+from stac_manager.items import Item, Refusal, dumps, features_of, iter_lines, loads, loads_exactly
 
-__all__ = ["atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
+__all__ = ["ITEM_ENDINGS", "atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
+
+ITEM_ENDINGS = (".ndjson", ".ndjson.zst", ".jsonl", ".json", ".geojson")
+"""Endings of item files that are JSON."""
 
 _CHUNK = 1 << 20
+_BOM = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
@@ -88,7 +92,7 @@ def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
 def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item | Refusal]:
     for number, line in enumerate(lines, 1):
         try:
-            yield loads(line)
+            yield loads_exactly(line.removeprefix(_BOM))
         except ValueError as error:
             text = line.decode("utf-8", "replace")
             yield Refusal(None, "InvalidJson", f"{source}, line {number}: {error}", step, text)
@@ -96,15 +100,15 @@ def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item
 
 def _from_text(data: bytes, source: str, step: str) -> Iterator[Item | Refusal]:
     try:
-        document: Any = loads(data)
+        document: Any = loads(data.removeprefix(_BOM))
     except ValueError as error:
-        if b"\n{" in data:
+        try:
+            _, items, refusals = features_of(data.removeprefix(_BOM), step)
+        except ValueError:
+            if b"\n{" not in data:
+                raise InputError(f"{source}: is not JSON: {error}") from None
             yield from _from_lines(iter_lines(iter([data])), source, step)
             return
-        try:
-            _, items, refusals = features_of(data, step)
-        except ValueError:
-            raise InputError(f"{source}: is not JSON: {error}") from None
         yield from items
         yield from refusals
         return
@@ -137,10 +141,14 @@ def write_items(target: str, items: Iterable[Item]) -> int:
 
 def _to_stream(stream: IO[bytes], items: Iterable[Item]) -> int:
     count = 0
-    for item in items:
-        stream.write(dumps(item) + b"\n")
-        count += 1
-    stream.flush()
+    try:
+        for item in items:
+            stream.write(dumps(item) + b"\n")
+            count += 1
+        stream.flush()
+    except BrokenPipeError:
+        # whoever read it has enough; what is left in the buffer has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return count
 
 

@@ -27,8 +27,12 @@ __all__ = [
     "item_interval",
     "item_problem",
     "item_time",
+    "iter_lines",
     "loads",
+    "loads_exactly",
+    "printable",
     "safe_name",
+    "storable",
 ]
 
 Item = dict[str, Any]
@@ -58,6 +62,39 @@ def loads(data: bytes | str) -> Any:
         ValueError: with the position, when the text is not strict JSON.
     """
     return orjson.loads(data)
+
+
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")
+
+
+def loads_exactly(line: bytes) -> Any:
+    """Parse strict JSON, and refuse what would not be the same when it is written again.
+
+    Raises:
+        ValueError: not strict JSON, nested deeper than can be written, or an integer beyond 64 bits.
+    """
+    value = orjson.loads(line)
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"cannot be written as JSON again: {error}") from None
+    if _MANY_DIGITS.search(line) and json.loads(line) != value:
+        raise ValueError("holds a number that needs more than 64 bits")
+    return value
+
+
+def storable(value: Any) -> Any:
+    """The value, or where it cannot be written as JSON, its text."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return repr(value)[:100_000]
+    return value
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out, so that it cannot speak to a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def dumps(value: Any) -> bytes:

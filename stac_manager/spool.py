@@ -8,13 +8,13 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from stac_manager.errors import StorageError
-from stac_manager.items import Refusal, content_hash, dumps, loads
+from stac_manager.items import Refusal, content_hash, dumps, loads, storable
 
 __all__ = ["ItemSpool", "QuarantineRecord", "RefusalSpool", "Spoolable", "SpooledItem"]
 
@@ -107,8 +107,7 @@ class ItemSpool(_Spool):
         return self._count("items")
 
     def __iter__(self) -> Iterator[SpooledItem]:
-        with closing(self._db.execute("SELECT id, line FROM items ORDER BY id")) as rows:
-            yield from rows
+        yield from self._db.execute("SELECT id, line FROM items ORDER BY id")
 
 
 class RefusalSpool(_Spool):
@@ -158,24 +157,24 @@ class RefusalSpool(_Spool):
         """The quarantine records, sorted; new ones get the time that `now` gives."""
         fields = "id, type, message, step, data, time"
         query = f"SELECT {fields} FROM refused ORDER BY id, type, message, step, hash"  # noqa: S608 - constants
-        with closing(self._db.execute(query)) as rows:
-            for item_id, kind, message, step, data, time in rows:
-                context = {"step": step, "source_data": loads(data), "timestamp": time or now()}
-                yield {
-                    "item_id": item_id or None,
-                    "error_type": kind,
-                    "error_message": message,
-                    "error_context": context,
-                }
+        for item_id, kind, message, step, data, time in self._db.execute(query):
+            context = {"step": step, "source_data": loads(data), "timestamp": time or now()}
+            yield {
+                "item_id": item_id or None,
+                "error_type": kind,
+                "error_message": message,
+                "error_context": context,
+            }
 
 
 def _refusal_row(refusal: Refusal) -> tuple[str, str, str, str, str, bytes]:
-    data = dumps(refusal.source_data)
+    source = storable(refusal.source_data)
+    data = dumps(source)
     return (
         refusal.item_id or "",
         refusal.error_type,
         refusal.error_message,
         refusal.step,
-        content_hash(refusal.source_data),
+        content_hash(source),
         data,
     )

@@ -6,6 +6,7 @@ completion.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,13 @@ class Storage:
                 return int(obstore.head(self._store, key)["size"])
             except FileNotFoundError:
                 return None
+
+    def holds(self, key: str, sha256: str, size: int) -> bool:
+        """Whether a key holds just this content; the content is read only if the size fits."""
+        if self.size(key) != size:
+            return False
+        with self.local_copy(key) as path, path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def delete(self, key: str) -> None:
         """Remove a key; one that is not there is fine."""

@@ -18,16 +18,21 @@ KEY_FORMATS: dict[PartitionBy, str] = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "m
 """`strftime` formats of partition names, as Dagster's UI shows them; a week is named by its Monday."""
 
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
 def _floor(instant: datetime, by: PartitionBy) -> datetime:
     day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if by == "week":
-        return day - timedelta(days=day.weekday())
+        return max(day, _FIRST + timedelta(days=7)) - timedelta(days=day.weekday())
     if by == "month":
         return day.replace(day=1)
     return day.replace(month=1, day=1) if by == "year" else day
 
 
 def _next(start: datetime, by: PartitionBy) -> datetime:
+    if _LAST - start < timedelta(days=366):
+        return _LAST
     if by == "year":
         return start.replace(year=start.year + 1)
     if by == "month":
@@ -67,7 +72,7 @@ class PartitionScheme:
         try:
             start = datetime.strptime(key, KEY_FORMATS[self.by]).replace(tzinfo=UTC)
         except ValueError:
-            start = datetime.min.replace(tzinfo=UTC)
+            start = _FIRST
         if self.key_of(start) != key or start < self.first:
             example = self.key_of(self.start)
             raise UsageError(

@@ -74,9 +74,9 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted; nothing is half-written.", err=True)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
+        return 3
     except Exception as error:  # the last resort: a defect of ours, told in one line
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         reason = " ".join(str(error).split()) or "no reason given"

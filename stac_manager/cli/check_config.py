@@ -31,6 +31,7 @@ def check_config(run: Run, workflows: tuple[str, ...]) -> None:
             problems += error.problems
         else:
             parts = len(workflow.scheme().keys(utc_now()))
-            click.echo(f"{path}: good; {len(workflow.collections)} collections in {parts} partitions each")
+            later = "" if parts else f"; the first one starts {workflow.scheme().first:%Y-%m-%d}"
+            click.echo(f"{path}: good; {len(workflow.collections)} collections in {parts} partitions each{later}")
     if problems:
         raise ConfigError(problems)

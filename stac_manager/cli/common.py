@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,8 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from stac_manager.errors import InputError, UsageError
-from stac_manager.files import atomic_file, read_values, write_items, write_lines
-from stac_manager.items import Item, Refusal, dumps, item_problem, loads
+from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
+from stac_manager.items import Item, Refusal, dumps, item_problem, loads, printable
 from stac_manager.times import format_rfc3339, parse_interval, utc_now
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "INTERVAL",
     "JSON",
     "Run",
+    "check_target",
     "console",
     "not_yet",
     "progress",
@@ -37,7 +40,7 @@ __all__ = [
     "values_of",
 ]
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
 
 
 def timestamp() -> str:
@@ -70,6 +73,7 @@ class Run:
     dry_run: bool = False
     summary: Summary = field(default_factory=Summary)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    red_checks: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -88,7 +92,8 @@ class Run:
     def keep_failure(self, record: dict[str, Any]) -> None:
         """Keep a quarantine record for `--failed`; the first ones are shown at once."""
         if len(self.failures) < 10:
-            console.print(f"[yellow]failed[/] {record['item_id'] or '(no id)'}: {record['error_message']}")
+            line = f"failed {record['item_id'] or '(no id)'}: {record['error_message']}"
+            console.print(printable(line), markup=False)
         if self.failed_file or len(self.failures) < 10:
             self.failures.append(record)
 
@@ -96,6 +101,7 @@ class Run:
         """The items of an input file; what is no item is refused."""
         for value in values_of(source, step):
             problem = None if isinstance(value, Refusal) else item_problem(value)
+            self.summary.fetched += 1
             if isinstance(value, Refusal):
                 self.refuse(value)
             elif problem:
@@ -103,7 +109,6 @@ class Run:
                 name = item_id if isinstance(item_id, str) else None
                 self.refuse(Refusal(name, "NotAnItem", f"the item {problem}", step, value))
             else:
-                self.summary.fetched += 1
                 yield value
 
     def write(self, target: str, items: Iterable[Item]) -> None:
@@ -127,17 +132,17 @@ class Run:
         """Write a stac-geoparquet file; items that it cannot hold are refused."""
         from stac_manager.output import write_geoparquet
 
-        with atomic_file(target) as staging:
-            spooled = staging.with_name(f"{staging.name}.ndjson.zst")
-            try:
-                write_lines(spooled, map(dumps, items))
-                result = write_geoparquet(lambda: _values(spooled), staging)
-            finally:
-                spooled.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix="stac-manager-") as folder:
+            spooled, made = Path(folder) / "items.ndjson.zst", Path(folder) / "items.parquet"
+            write_lines(spooled, map(dumps, items))
+            result = write_geoparquet(lambda: _values(spooled), made)
+            for refusal in result.refused:
+                self.refuse(refusal)
             if not result.rows:
-                raise InputError(f"{target}: there is no item to write")
-        for refusal in result.refused:
-            self.refuse(refusal)
+                console.print(f"{target} is not written: there is no item for it", markup=False)
+                return
+            with atomic_file(target) as staging:
+                shutil.copyfile(made, staging)
         self.summary.published += result.rows
 
     def finish(self) -> int:
@@ -150,7 +155,9 @@ class Run:
         if self.failed_file:
             with atomic_file(Path(self.failed_file)) as path:
                 write_lines(path, map(dumps, self.failures))
-        return 1 if self.summary.failed else 0
+        for name in self.red_checks[:10]:
+            console.print(f"check failed: {printable(name)}", markup=False)
+        return 1 if self.summary.failed or self.red_checks else 0
 
 
 def values_of(source: str, step: str) -> Iterator[Item | Refusal]:
@@ -311,6 +318,16 @@ class _JsonType(click.ParamType[dict[str, Any]]):
 BBOX = _BboxType()
 INTERVAL = _IntervalType()
 JSON = _JsonType()
+
+
+def check_target(target: str) -> None:
+    """Refuse a target that could not be written, before anything is done.
+
+    Raises:
+        UsageError: its ending is none that can be written.
+    """
+    if target != "-" and not target.endswith((*ITEM_ENDINGS, ".parquet")):
+        raise UsageError(f"{target}: the ending is not one of {', '.join((*ITEM_ENDINGS, '.parquet'))}")
 
 
 def not_yet(option: str) -> UsageError:

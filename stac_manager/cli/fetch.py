@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import click
 
-from stac_manager.cli.common import BBOX, INTERVAL, JSON, Run, console, progress, shared_options, timestamp
+from stac_manager.cli.common import (
+    BBOX,
+    INTERVAL,
+    JSON,
+    Run,
+    check_target,
+    console,
+    progress,
+    shared_options,
+    timestamp,
+)
 from stac_manager.errors import UsageError
 from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, SearchFilter, StacApiSource
@@ -40,7 +51,9 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
       stac-manager fetch-items --catalog-url https://earth-search.aws.element84.com/v1 \\
         --collection-id sentinel-2-l2a --datetime 2024-06-01/2024-06-30 --bbox 7,46,8,47 --output june.ndjson.zst
     """
+    check_target(output)
     source = _source(options)
+    source.collection()  # a name that the source does not have would look like no items
     with IngestModule(source) as ingest:
         with progress("fetching", limit) as advance:
             facts = ingest.fetch(_window(interval), limit=limit, progress=advance)
@@ -57,6 +70,8 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
 
 
 def _source(options: dict[str, Any]) -> StacApiSource:
+    if math.isnan(options["rate_limit"]) or math.isinf(options["rate_limit"]):
+        raise UsageError("--rate-limit is not a number of requests a second")
     if options["cql2"] and options["query"]:
         raise UsageError("--cql2 and --query cannot be used together")
     return StacApiSource(

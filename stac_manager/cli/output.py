@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from stac_manager.cli.common import Run, not_yet, shared_options
+from stac_manager.errors import UsageError
 
 __all__ = ["output"]
 
@@ -27,6 +28,8 @@ def output(run: Run, source: str, form: str, target: str) -> None:
     """
     if form != "parquet":
         raise not_yet(f"--format {form}")
+    if target == "-":
+        raise UsageError("Parquet cannot be written to standard output")
     if not target.endswith(".parquet"):
         stem = "items" if source == "-" else Path(source).name.split(".")[0]
         target = str(Path(target) / f"{stem}.parquet")

@@ -6,10 +6,11 @@ from collections import Counter
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from stac_manager.cli.common import Run, console, not_yet, progress, shared_options
 from stac_manager.config import Workflow, load_workflow
-from stac_manager.errors import StacManagerError
+from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.pipeline import Chain, read_refused
 from stac_manager.pipeline.manifest import STAGES, Place
 from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select
@@ -58,7 +59,7 @@ def _rebuild(run: Run, workflow: Workflow, storage: Storage, collection: str, ke
     chain = Chain.of(workflow, collection)
     failed = []
     table = Table(
-        "partition", "fetched", "published", "quarantined", "duplicates", "skipped", "checks", title=collection
+        "partition", "fetched", "published", "quarantined", "duplicates", "skipped", "checks", title=Text(collection)
     )
     try:
         with progress(collection, len(keys) * len(STAGES)) as advance:
@@ -69,6 +70,8 @@ def _rebuild(run: Run, workflow: Workflow, storage: Storage, collection: str, ke
                 if result.error:
                     failed.append(f"{collection} {result.partition}: {result.error}")
     except StacManagerError as error:
+        if error.exit_code == UsageError.exit_code:
+            raise
         failed.append(str(error))
     console.print(table)
     return failed
@@ -83,6 +86,7 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
     for kind in ("added", "modified", "deleted", "unchanged"):
         setattr(total, kind, getattr(total, kind) + getattr(changes, kind))
     red = Counter(outcome.name for outcome in result.checks if not outcome.passed)
+    run.red_checks += [f"{result.collection} {result.partition}: {name}" for name in red if name != "schema_valid"]
     verdict = "failed" if result.error else ", ".join(sorted(red)) or "all passed"
     numbers = (counts.fetched, counts.published, counts.quarantined, counts.deduplicated, counts.skipped)
     table.add_row(result.partition, *map(str, numbers), verdict)

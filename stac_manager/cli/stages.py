@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stac_manager.cli.common import Run, not_yet, shared_options
+from stac_manager.cli.common import Run, check_target, not_yet, shared_options
 from stac_manager.extension import ExtensionModule
 from stac_manager.transform import TransformModule
 
@@ -27,6 +27,7 @@ def transform_metadata(run: Run, source: str, mapping_schema: str | None, audit_
     for option, value in (("--mapping-schema", mapping_schema), ("--audit-log", audit_log)):
         if value:
             raise not_yet(option)
+    check_target(output)
     run.write(output, TransformModule().apply(run.items(source, "transformed")))
 
 
@@ -46,4 +47,5 @@ def apply_extensions(run: Run, source: str, extension: str | None, extension_con
     for option, value in (("--extension", extension), ("--extension-config", extension_config)):
         if value:
             raise not_yet(option)
+    check_target(output)
     run.write(output, ExtensionModule().apply(run.items(source, "extended")))

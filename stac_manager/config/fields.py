@@ -86,7 +86,7 @@ def refuse(broken: Iterable[Broken]) -> None:
 
 def dagster_name(text: str) -> str:
     """The text as Dagster writes it in the names of ops, jobs and sensors: what is no word character becomes `_`."""
-    return re.sub(r"\W", "_", text)
+    return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
 def _text(value: str) -> str:

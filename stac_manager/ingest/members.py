@@ -14,6 +14,7 @@ import msgspec
 
 from stac_manager.ingest.hygiene import SIGNS, without_secrets
 from stac_manager.items import Item, Refusal, dumps, features_of, item_interval, item_problem, item_time, loads
+from stac_manager.times import parse_rfc3339
 
 __all__ = ["FetchedItem", "cut_page"]
 
@@ -53,7 +54,7 @@ class FetchedItem:
     """One line of JSON."""
     collection: str | None
     updated: str
-    """As the item says it; empty where it does not."""
+    """In a form whose order is that of time; empty where the item does not say."""
     times: dict[str, Any]
     """`datetime`, `start_datetime` and `end_datetime` as the item has them."""
 
@@ -114,7 +115,14 @@ def _member(line: bytes, secrets: frozenset[str]) -> FetchedItem | Refusal:
         return _from_value(loads(line), secrets, line)
     own = head.properties
     times = {"datetime": own.datetime, "start_datetime": own.start_datetime, "end_datetime": own.end_datetime}
-    return FetchedItem(head.id, line, head.collection, own.updated or "", times)
+    return FetchedItem(head.id, line, head.collection, _sortable(own.updated), times)
+
+
+def _sortable(time: Any) -> str:
+    try:
+        return f"{parse_rfc3339(time):%Y%m%d%H%M%S%f}"
+    except (ValueError, TypeError):
+        return ""
 
 
 def _from_value(value: Any, secrets: frozenset[str], line: bytes = b"") -> FetchedItem | Refusal:
@@ -128,11 +136,10 @@ def _from_value(value: Any, secrets: frozenset[str], line: bytes = b"") -> Fetch
     if without_secrets(item, secrets) or not line or b"\n" in line:
         line = dumps(item)
     properties, collection = item["properties"], item.get("collection")
-    updated = properties.get("updated")
     return FetchedItem(
         item["id"],
         line,
         collection if isinstance(collection, str) else None,
-        updated if isinstance(updated, str) else "",
+        _sortable(properties.get("updated")),
         {name: properties.get(name) for name in ("datetime", "start_datetime", "end_datetime")},
     )

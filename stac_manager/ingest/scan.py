@@ -243,6 +243,8 @@ class Scan:
 
     async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
         claim = part.claim if self._trusts_counts else None
+        if part.pages == 1 and part.received + part.repeats == claim:
+            return  # on one page, what comes twice is listed twice
         if claim is not None and part.received < claim:
             if not await self._is_false_count(part, claim):
                 raise _DoubtError(f"the server says it has {claim} items, but its pages brought {part.received}")

@@ -17,7 +17,6 @@ from stac_manager.ingest.hygiene import without_secrets
 from stac_manager.ingest.paging import ApiPage, Query, fetch_page
 from stac_manager.ingest.scan import Scan
 from stac_manager.ingest.source import FetchFacts, PageSink, Probe
-from stac_manager.items import content_hash, loads
 from stac_manager.times import Window
 
 __all__ = ["PAGE_SIZE", "SearchFilter", "StacApiSource"]
@@ -73,8 +72,17 @@ class StacApiSource:
 
     @cached_property
     def api(self) -> StacApi:
-        """The opened API."""
-        return open_api(self.catalog_url, self.credentials)
+        """The opened API.
+
+        Raises:
+            SourceError: it cannot be opened.
+            UsageError: it would ignore a filter.
+        """
+        api = open_api(self.catalog_url, self.credentials)
+        for name, value in (("query", self.filter.query), ("cql2", self.filter.cql2)):
+            if value is not None and name not in api.filters:
+                raise UsageError(f"{self.host} does not declare the {name} filter, so it would ignore it")
+        return api
 
     @property
     def host(self) -> str:
@@ -133,5 +141,5 @@ class StacApiSource:
 
 
 def _probe_of(page: ApiPage) -> Probe:
-    seen = [page.matched, sorted((item.id, content_hash(loads(item.line))) for item in page.items)]
+    seen = [page.matched, sorted((item.id, hashlib.sha256(item.line).hexdigest()) for item in page.items)]
     return Probe(hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16], page.matched)

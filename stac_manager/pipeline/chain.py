@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from stac_manager.config import Workflow
 from stac_manager.errors import StorageError
-from stac_manager.ingest import IngestModule, Probe, Source, belongs_to
-from stac_manager.items import Refusal, content_hash, dumps, loads
+from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, belongs_to
+from stac_manager.items import Refusal, content_hash, dumps, loads, loads_exactly
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.layout import source_collection_key
 from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
@@ -23,6 +25,8 @@ from stac_manager.times import Window
 from stac_manager.validate import ReportBuilder, SchemaStore, Validator
 
 __all__ = ["Chain", "Progress", "code_version"]
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 """Hears how many items a step has just handled."""
@@ -118,9 +122,9 @@ class Chain:
     def _raw_items(self, partition: str, progress: Progress) -> Manifest:
         window = self.window(partition)
         self._keep_collection()
-        probe = asyncio.run(self.source.probe(window))
-        with IngestModule(self.source) as ingest, StageWriter(self.storage, self.place("raw_items", partition)) as out:
-            facts = ingest.fetch(window, progress=lambda count, _: progress(count))
+        with ExitStack() as stack:
+            out = stack.enter_context(StageWriter(self.storage, self.place("raw_items", partition)))
+            ingest, facts, probe = self._fetch_still(stack, window, progress)
             skipped = ingest.outside + sum(not self._take(entry, partition, out) for entry in ingest)
             for record in ingest.refusals.records(str):
                 out.refuse([_refusal_of(record)])
@@ -141,18 +145,36 @@ class Chain:
                 "slices": facts.slices,
                 "splits": facts.splits,
                 "pages": facts.pages,
-                "requests": facts.requests + 1,
+                "requests": facts.requests + 2,
                 "retries": facts.retries,
                 "received_bytes": facts.received_bytes,
             }
             version = code_version(self.workflow, "raw_items")
             return out.commit(ledger, code_version=version, details=details, run=run)
 
+    def _fetch_still(
+        self, stack: ExitStack, window: Window, progress: Progress
+    ) -> tuple[IngestModule, FetchFacts, Probe]:
+        """Fetch a window, once more if the source changed meanwhile: pages that shift hide items.
+
+        What still changes is found by the next look at the source, since the probe is the one before the fetch.
+        """
+        before = asyncio.run(self.source.probe(window))
+        for last in (False, True):
+            ingest = stack.enter_context(IngestModule(self.source))
+            facts = ingest.fetch(window, progress=lambda count, _: progress(count))
+            after = asyncio.run(self.source.probe(window))
+            if last or after == before:
+                break
+            log.info("%s, %s: changed while it was read; reading it again", self.collection, window.interval)
+            before = after
+        return ingest, facts, before
+
     def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
         item_id, line = entry
         try:
-            item = loads(line)
+            item = loads_exactly(line)
         except ValueError as error:
             out.refuse([Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())])
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ import orjson
 from stac_manager.config import Workflow
 from stac_manager.items import Item, loads, safe_name
 from stac_manager.output import PartitionSummary, build_catalog, build_collection, write_geoparquet
-from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, parquet_key, source_collection_key
+from stac_manager.pipeline.layout import (
+    CATALOG_KEY,
+    collection_key,
+    parquet_key,
+    quarantine_key,
+    source_collection_key,
+)
 from stac_manager.pipeline.manifest import FileRef, Manifest, Place
 from stac_manager.pipeline.stage_files import StageWriter, read_items
 from stac_manager.storage import Storage
+from stac_manager.times import utc_now
+
+log = logging.getLogger(__name__)
 
 __all__ = ["collection_totals", "publish_catalog", "publish_collection", "publish_partition"]
 
@@ -39,11 +49,11 @@ def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) ->
         if entry[0] not in refused:
             out.keep(entry, with_line=False)
             summary.add(loads(entry[2]))
-    file = _put_parquet(storage, out.place, path, result.rows, out.previous)
+    file = _put_parquet(storage, out.place, path, result.rows)
     return file, {"summary": summary.to_dict(), "columns": result.columns}
 
 
-def _put_parquet(storage: Storage, place: Place, path: Path, rows: int, previous: Manifest | None) -> FileRef | None:
+def _put_parquet(storage: Storage, place: Place, path: Path, rows: int) -> FileRef | None:
     key = parquet_key(place.collection, place.partition)
     if not rows:
         storage.delete(key)
@@ -51,8 +61,7 @@ def _put_parquet(storage: Storage, place: Place, path: Path, rows: int, previous
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     ref = FileRef(key=key, sha256=digest, size=path.stat().st_size, lines=rows)
-    there = previous.items if previous else None
-    if ref != there or storage.size(key) != ref.size:
+    if not storage.holds(key, digest, ref.size):
         storage.put(key, path)
     return ref
 
@@ -72,6 +81,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     Raises:
         StorageError: a manifest or the file cannot be read or written.
     """
+    _retire(storage, workflow, collection)
     while True:
         manifests = _published(storage, collection)
         document = _collection_document(storage, collection, manifests)
@@ -79,6 +89,21 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
         if [found.content_hash for found in _published(storage, collection)] == [m.content_hash for m in manifests]:
             publish_catalog(storage, workflow)
             return document
+
+
+def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
+    """Take away partitions that the workflow no longer has: they would publish their items beside the present ones."""
+    now = set(workflow.scheme().keys(utc_now()))
+    folder = f"stages/{safe_name(collection)}"
+    for key in storage.list(folder):
+        parts = key.removeprefix(f"{folder}/").split("/")
+        if len(parts) != 3 or parts[1] in now:
+            continue
+        if parts[2] == "manifest.json" and parts[0] == "published":
+            log.warning("%s %s: the workflow no longer has this partition; it is taken away", collection, parts[1])
+        storage.delete(parquet_key(collection, parts[1]))
+        storage.delete(quarantine_key(collection, parts[1]))
+        storage.delete(key)
 
 
 def _published(storage: Storage, collection: str) -> list[Manifest]:
@@ -96,11 +121,14 @@ def _collection_document(storage: Storage, collection: str, manifests: list[Mani
 
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
     """Write `published/catalog.json` over the workflow's collections that are published."""
-    found = (storage.get(collection_key(collection)) for collection in workflow.collections)
     head = workflow.workflow
-    document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
-    _put_json(storage, CATALOG_KEY, document)
-    return document
+    while True:
+        found = [storage.get(collection_key(collection)) for collection in workflow.collections]
+        document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
+        _put_json(storage, CATALOG_KEY, document)
+        # another run may have published a collection meanwhile, and its catalog is now overwritten
+        if [storage.get(collection_key(collection)) for collection in workflow.collections] == found:
+            return document
 
 
 def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:

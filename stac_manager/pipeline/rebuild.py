@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stac_manager.config import Workflow
-from stac_manager.errors import LedgerError, SourceError, StacManagerError, StorageError, UsageError
+from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.manifest import STAGES, Changes, Manifest, Place, Stage
@@ -88,6 +88,8 @@ def select(
             raise UsageError(f"{collection!r} is not a collection of {workflow.workflow.name}; there are: {known}")
     scheme = workflow.scheme()
     every = scheme.keys(utc_now())
+    if not every:
+        raise UsageError(f"{workflow.workflow.name} has no partition yet: its first one starts {scheme.first:%Y-%m-%d}")
     for partition in partitions:
         scheme.window(partition)
         if partition not in every:
@@ -107,21 +109,24 @@ def rebuild(
         heard: hears partition, stage and how many items the stage has just handled.
 
     Raises:
-        SourceError: three partitions in a row failed: the source is not there.
+        SourceError: three partitions in a row failed: the source, or the storage, is not there.
     """
-    failures = 0
-    for partition in partitions:
-        result = PartitionResult(chain.collection, partition)
-        try:
-            _run_partition(chain, result, heard)
-            failures = 0
-        except (SourceError, StorageError, LedgerError) as error:
-            result.error = error
-            failures += 1
-        yield result
-        if failures == _FAILURES_IN_A_ROW:
-            raise SourceError(f"{chain.collection}: stopped after {failures} partitions in a row failed")
-    chain.publish_collection()
+    failures, published = 0, False
+    try:
+        for partition in partitions:
+            result = PartitionResult(chain.collection, partition)
+            try:
+                _run_partition(chain, result, heard)
+                failures, published = 0, True
+            except (SourceError, StorageError, LedgerError, OutputError) as error:
+                result.error = error
+                failures += 1
+            yield result
+            if failures == _FAILURES_IN_A_ROW:
+                raise SourceError(f"{chain.collection}: stopped after {failures} partitions in a row failed")
+    finally:
+        if published:
+            chain.publish_collection()
 
 
 def _run_partition(chain: Chain, result: PartitionResult, heard: Callable[[str, Stage, int], None] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339, utc_now
 
 __all__ = ["StageWriter", "StagedItem", "read_index", "read_items", "read_refused"]
+
+log = logging.getLogger(__name__)
 
 _BUFFER = 1 << 20
 
@@ -65,7 +68,7 @@ class StageWriter:
     def __init__(self, storage: Storage, place: Place) -> None:
         self.storage = storage
         self.place = place
-        self.previous = place.read(storage)
+        self.previous = _read_whole(storage, place)
         self.kept = 0
         self.refusals = RefusalSpool()
         self._open = ExitStack()
@@ -175,7 +178,7 @@ class StageWriter:
         name, _, ending = path.name.partition(".")
         key = f"{self.place.folder}/{name}-{digest[:16]}.{ending}"
         size = path.stat().st_size
-        if self.storage.size(key) != size:
+        if not self.storage.holds(key, digest, size):
             self.storage.put(key, path)
         return FileRef(key=key, sha256=digest, size=size, lines=lines)
 
@@ -198,6 +201,15 @@ class StageWriter:
         for key in self.storage.list(self.place.folder):
             if key not in named and key != self.place.manifest_key:
                 self.storage.delete(key)
+
+
+def _read_whole(storage: Storage, place: Place) -> Manifest | None:
+    """The last generation, to compare with; a damaged one is none, and will be replaced."""
+    try:
+        return place.read(storage)
+    except StorageError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:

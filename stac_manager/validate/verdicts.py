@@ -50,7 +50,8 @@ class ItemVerdict:
     @property
     def summary(self) -> str:
         """Everything that is wrong, in one line."""
-        return "; ".join(f"{error.path}: {error.message}" if error.path else error.message for error in self.errors)
+        reasons = (f"{error.path}: {error.message}" if error.path else error.message for error in self.errors)
+        return "; ".join(dict.fromkeys(reasons))
 
 
 class SchemaUnavailableError(StacManagerError):

@@ -9,10 +9,17 @@ import dagster as dg
 import pytest
 
 from demo.items import COLLECTIONS
+from stac_assets.definitions import build_defs
 from stac_manager.pipeline import STAGES
 from tests.dagster.conftest import Site
+from tests.workflows import make_workflow
 
 ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dagster.PreviewWarning"),
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+]
 
 
 def load(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +59,21 @@ def test_the_demo_has_the_assets_it_should(monkeypatch: pytest.MonkeyPatch) -> N
     keys = {tuple(key.path) for key in definitions.resolve_asset_graph().get_all_asset_keys()}
     wanted = {("alps", collection["id"], stage) for collection in COLLECTIONS for stage in STAGES}
     assert keys == wanted | {("alps", "catalog")}
+
+
+def test_any_collection_id_of_stac_loads(tmp_path: Path) -> None:
+    odd = ["a/b", "c d", "e:f", "g+h", "i.j-k", "l\u00ef"]
+    workflow = make_workflow(tmp_path, "http://127.0.0.1:9", source={"collections": odd})
+    keys = {tuple(key.path) for key in build_defs([workflow]).resolve_asset_graph().get_all_asset_keys()}
+    assert ("w", "a_b", "published") in keys
+    assert ("w", "i.j-k", "published") in keys
+    assert len(keys) == len(odd) * 5 + 1
+
+
+def test_no_description_shows_the_query_of_an_address(tmp_path: Path) -> None:
+    workflow = make_workflow(tmp_path, "http://127.0.0.1:9/?token=SECRET")
+    definitions = build_defs([workflow])
+    assert not [sensor.name for sensor in definitions.sensors or [] if "SECRET" in (sensor.description or "")]
 
 
 def test_each_collection_has_its_job_sensor_pool_and_policy(site: Site) -> None:
