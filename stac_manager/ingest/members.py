@@ -86,6 +86,8 @@ def cut_page(body: bytes, secrets: frozenset[str]) -> tuple[dict[str, Any], list
         page = _ENVELOPE.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _cut_leniently(body, secrets)
+    if page.features and not any(bytes(raw).startswith(b"{") for raw in page.features):
+        raise ValueError("not an item collection: none of its features is an object")
     items: list[FetchedItem] = []
     refusals: list[Refusal] = []
     for raw in page.features:
@@ -99,6 +101,8 @@ def cut_page(body: bytes, secrets: frozenset[str]) -> tuple[dict[str, Any], list
 
 def _cut_leniently(body: bytes, secrets: frozenset[str]) -> tuple[dict[str, Any], list[FetchedItem], list[Refusal]]:
     envelope, members, refusals = features_of(body, STEP)
+    if not members and refusals and not any(refusal.item_id for refusal in refusals):
+        raise ValueError("not an item collection: none of its features is an object")
     found = [_from_value(member, secrets) for member in members]
     refusals += [member for member in found if isinstance(member, Refusal)]
     return envelope, [member for member in found if isinstance(member, FetchedItem)], refusals

@@ -25,10 +25,17 @@ __all__ = ["Scan"]
 _PAGES_A_SLICE = 4
 _MOST_PARTS = 64
 _PARTS_IN_DOUBT = 3
+_MOST_PAGES_IN_DOUBT = 1000
 _LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
 """A window that no item lies in."""
 
-_MOST_DOUBTS = 400
+_MOST_DOUBTS = 300
+_MOST_REFUSED = 40
+"""Pages that failed for good, after which the server is taken to be the fault, not the size of its pages."""
+
+_MOST_CUTS = 6
+"""How often a window is cut for speed; 64 parts each time are more than any window needs."""
+
 _EMPTY_PAGES = 10
 _USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
 """A last page of just this size may be one that a server cut off."""
@@ -46,8 +53,14 @@ class _Slice:
     others: int = 0
     """Members without an id of their own: refused, or not asked for."""
     repeats: int = 0
+    changed: bool = False
+    """The server's count changed from one page to the next."""
     pages: int = 0
     last_id: str = ""
+
+    @property
+    def depth(self) -> int:
+        return self.parent.depth + 1 if self.parent else 0
 
     @property
     def name(self) -> str:
@@ -60,6 +73,7 @@ class _Slice:
     def restart(self) -> None:
         self.ids.clear()
         self.others = self.repeats = self.pages = 0
+        self.changed = False
 
 
 class _DoubtError(Exception):
@@ -113,6 +127,9 @@ class Scan:
         """The size of pages that had a `next`: what the server gives at most."""
         self._works: int | None = None
         """A page size that was made smaller and then worked."""
+        self._answered = False
+        self._refused_pages = 0
+        self._calm_pages = 0
         self._root: _Slice | None = None
 
     async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
@@ -126,7 +143,7 @@ class Scan:
         self._root = root
         try:
             if limit is not None:
-                await self._read(root, limit)
+                await self._read_some(root, limit)
             else:
                 await self._finish(root)
         except ExceptionGroup as failures:
@@ -137,25 +154,34 @@ class Scan:
         facts.matched = root.claim if self._trusts_counts else None
         return facts
 
+    async def _read_some(self, root: _Slice, limit: int) -> None:
+        try:
+            await self._read(root, limit)
+        except _DoubtError as doubt:
+            raise self._incomplete(root, str(doubt)) from None
+
     async def _finish(self, part: _Slice) -> None:
         """Read a slice, in pieces where needed."""
         if self._works:
             part.size = min(part.size, self._works)
+        cut: _Cut | None = _Cut(1)
+        while cut == _Cut(1):
+            try:
+                cut = await self._in_time(part)
+            except _DoubtError as doubt:
+                cut = self._doubt(part, doubt)
+        if cut is None:
+            self.facts.slices += 1
+        else:
+            await self._cut(part, cut.parts)
+
+    async def _in_time(self, part: _Slice) -> _Cut | None:
         deadline = self._client.settings.slice_deadline
         try:
             async with asyncio.timeout(deadline):
-                cut = await self._read(part)
+                return await self._read(part)
         except TimeoutError:
             raise SourceError(f"{self._collection}, {part.name}: not read within {deadline:g} s") from None
-        except _DoubtError as doubt:
-            self._note_doubt(part, doubt)
-            cut = _Cut(_PARTS_IN_DOUBT)
-            if doubt.smaller:
-                part.size = max(1, part.size // 2)
-        if cut is None:
-            self.facts.slices += 1
-            return
-        await self._cut(part, cut.parts)
 
     async def _cut(self, part: _Slice, parts: int) -> None:
         assert part.window is not None
@@ -164,11 +190,26 @@ class Scan:
             for window in part.window.split(parts):
                 group.create_task(self._finish(_Slice(window, part.size, part)))
 
-    def _note_doubt(self, part: _Slice, doubt: _DoubtError) -> None:
+    def _doubt(self, part: _Slice, doubt: _DoubtError) -> _Cut:
+        """How to read a slice again that could not be proven; one part means as it is, by smaller pages.
+
+        Raises:
+            IncompleteError: there is no other way left.
+        """
+        self._calm_pages = self.facts.pages if not self.facts.splits else self._calm_pages
         self.facts.splits += 1
-        divisible = part.window is not None and (part.window.end - part.window.start) >= timedelta(seconds=2)
-        if not divisible or self.facts.splits > _MOST_DOUBTS:
-            raise IncompleteError(f"{self._collection}, {part.name}: {doubt}; nothing was taken over")
+        divisible = part.window is not None and part.window.end - part.window.start >= timedelta(seconds=2)
+        if doubt.smaller:
+            self._refused_pages += 1
+            part.size = max(1, part.size // 2)
+            if not (self._answered and divisible):
+                return _Cut(1)
+        if not divisible or self.facts.splits > _MOST_DOUBTS or self._refused_pages > _MOST_REFUSED:
+            raise self._incomplete(part, str(doubt))
+        return _Cut(_PARTS_IN_DOUBT)
+
+    def _incomplete(self, part: _Slice, reason: str) -> IncompleteError:
+        return IncompleteError(f"{self._collection}, {part.name}: {reason}; nothing was taken over")
 
     async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
         """Read the pages of a slice; a `_Cut` if it had better be read in pieces, None if it is proven."""
@@ -203,15 +244,19 @@ class Scan:
             page = await self._ask(query, self._client.settings.attempts if part.size == 1 else 2)
         except TooMuchError as error:
             if part.size == 1:
-                after = f"the item after {part.last_id}" if part.last_id else "its first item"
-                raise _DoubtError(f"cannot be served even one item a page, {after} fails: {error}") from None
+                item = f"the item after {part.last_id}" if part.last_id else "its first item"
+                raise self._incomplete(part, f"{item} fails even alone on a page: {error}") from None
             raise _DoubtError(str(error), smaller=True) from None
+        self._answered = True
+        if self.facts.splits and self.facts.pages > _MOST_PAGES_IN_DOUBT + 10 * self._calm_pages:
+            raise self._incomplete(part, f"the pages contradict each other still after {self.facts.pages} of them")
         if part.parent and part.size < part.parent.size:
             self._works = min(self._works or part.size, part.size)
         return page
 
     def _take(self, part: _Slice, page: ApiPage) -> int:
         """Hand a page on; how many members it had that this slice had not seen."""
+        part.changed |= bool(part.pages) and page.matched != part.claim
         part.pages += 1
         part.claim = page.matched
         self.facts.pages += 1
@@ -249,6 +294,8 @@ class Scan:
             if not await self._is_false_count(part, claim):
                 raise _DoubtError(f"the server says it has {claim} items, but its pages brought {part.received}")
             self._trusts_counts, claim = False, None
+        if part.changed and self._trusts_counts:
+            raise _DoubtError("the source changed while it was read")
         if claim is not None and part.received == claim:
             return
         if part.repeats:
@@ -274,8 +321,10 @@ class Scan:
     def _parts(self, part: _Slice, page: ApiPage) -> int:
         """How many pieces a slice with more than one page had better be read in."""
         window = part.window
-        if window is None or window.end - window.start < timedelta(seconds=2):
+        if window is None or window.end - window.start < timedelta(seconds=2) or part.depth > _MOST_CUTS:
             return 1
+        if part.others > page.received / 2:
+            return 1  # the server does not hear the window, so every piece would hold everything
         a_page = max(page.received, 1)
         expected = part.claim if self._trusts_counts else None
         if expected is None:
