@@ -185,7 +185,7 @@ class HttpClient:
             wait = self._retry_after(answer.headers.get("Retry-After"))
             error = _TryAgainError(f"HTTP {status}{_detail(answer.body)}", wait=wait, status=status)
             if error.throttled:
-                self._gate(url).refused(1.0 if wait is None else wait)
+                self._gate(url).refused(0.5 if wait is None else wait)
             raise error
         self._gate(url).succeeded()
         if not 200 <= status < 300:

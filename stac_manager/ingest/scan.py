@@ -40,6 +40,8 @@ _EMPTY_PAGES = 10
 _USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
 """A last page of just this size may be one that a server cut off."""
 
+_USUAL_CAPS = frozenset({1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000})
+
 
 @dataclass(eq=False)
 class _Slice:
@@ -51,7 +53,9 @@ class _Slice:
     """The server's count, as its latest page says."""
     ids: set[str] = field(default_factory=set)
     others: int = 0
-    """Members without an id of their own: refused, or not asked for."""
+    """Members that are none of its items, and that the server counts: refused, or of another collection."""
+    outside: int = 0
+    """Items of another time; they make up for nothing that is missing."""
     repeats: int = 0
     changed: bool = False
     """The server's count changed from one page to the next."""
@@ -68,11 +72,11 @@ class _Slice:
 
     @property
     def received(self) -> int:
-        return len(self.ids) + self.others
+        return len(self.ids) + self.others + (self.outside if self.window is None else 0)
 
     def restart(self) -> None:
         self.ids.clear()
-        self.others = self.repeats = self.pages = 0
+        self.others = self.outside = self.repeats = self.pages = 0
         self.changed = False
 
 
@@ -83,6 +87,10 @@ class _DoubtError(Exception):
         super().__init__(reason)
         self.smaller = smaller
         """Whether a smaller page may help."""
+
+
+class _DeafError(Exception):
+    """The server does not hear which window it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ class Scan:
         self._refused_pages = 0
         self._calm_pages = 0
         self._root: _Slice | None = None
+        self._window: Window | None = None
 
     async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
         """Read the window; with a limit, one slice until so many items have come.
@@ -139,26 +148,30 @@ class Scan:
             SourceError: the source failed.
             IncompleteError: a slice cannot be proven complete.
         """
-        root = _Slice(window, min(page_size, limit or page_size))
-        self._root = root
+        self._window = window
         try:
-            if limit is not None:
-                await self._read_some(root, limit)
-            else:
-                await self._finish(root)
-        except ExceptionGroup as failures:
-            raise _first(failures) from None
+            await self._from(_Slice(window, min(page_size, limit or page_size)), limit)
+        except _DeafError:
+            # then pieces prove nothing either: the collection is read as one, and what lies outside is left
+            self._trusts_counts, self._cap = True, None
+            await self._from(_Slice(None, page_size), limit)
         stats = self._client.stats
         facts = self.facts
         facts.requests, facts.retries, facts.received_bytes = stats.requests, stats.retries, stats.received_bytes
-        facts.matched = root.claim if self._trusts_counts else None
         return facts
 
-    async def _read_some(self, root: _Slice, limit: int) -> None:
+    async def _from(self, root: _Slice, limit: int | None) -> None:
+        self._root = root
         try:
-            await self._read(root, limit)
+            if limit is not None:
+                await self._read(root, limit)
+            else:
+                await self._finish(root)
         except _DoubtError as doubt:
             raise self._incomplete(root, str(doubt)) from None
+        except ExceptionGroup as failures:
+            raise _first(failures) from None
+        self.facts.matched = root.claim if self._trusts_counts and root.window == self._window else None
 
     async def _finish(self, part: _Slice) -> None:
         """Read a slice, in pieces where needed."""
@@ -260,40 +273,29 @@ class Scan:
         part.pages += 1
         part.claim = page.matched
         self.facts.pages += 1
-        wanted = [item for item in page.items if self._is_wanted(item, part.window)]
-        outside = len(page.items) - len(wanted)
-        before = part.received
+        own = [item for item in page.items if item.collection in (self._collection, None)]
+        wanted = [item for item in own if _is_within(item, part.window or self._window)]
+        before = len(part.ids) + part.others + part.outside
         seen = len(part.ids)
         part.ids.update(item.id for item in wanted)
         part.repeats += len(wanted) - (len(part.ids) - seen)
-        part.others += len(page.refusals) + outside
+        part.outside += len(own) - len(wanted)
+        part.others += len(page.refusals) + len(page.items) - len(own)
         if page.items:
             part.last_id = page.items[-1].id
         total = self._root.claim if self._root and self._trusts_counts else None
-        self._sink(Page(wanted, page.refusals, outside), total)
-        return part.received - before
-
-    def _is_wanted(self, item: FetchedItem, window: Window | None) -> bool:
-        if item.collection not in (self._collection, None):
-            return False
-        if window is None:
-            return True
-        try:
-            instant, interval = item.instant(), item.interval()
-        except ValueError:
-            return True  # refused later, with that reason
-        if instant is None or interval is None:
-            return True
-        return _within(instant, instant, window) or _within(*interval, window)
+        self._sink(Page(wanted, page.refusals, len(page.items) - len(wanted)), total)
+        return len(part.ids) + part.others + part.outside - before
 
     async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
         claim = part.claim if self._trusts_counts else None
         if part.pages == 1 and part.received + part.repeats == claim:
             return  # on one page, what comes twice is listed twice
+        if claim in _USUAL_CAPS and part.pages > 1:
+            raise _DoubtError(f"the server's count is just {claim}, where many stop counting")
         if claim is not None and part.received < claim:
-            if not await self._is_false_count(part, claim):
-                raise _DoubtError(f"the server says it has {claim} items, but its pages brought {part.received}")
-            self._trusts_counts, claim = False, None
+            await self._require_false_count(part, claim)
+            claim = None
         if part.changed and self._trusts_counts:
             raise _DoubtError("the source changed while it was read")
         if claim is not None and part.received == claim:
@@ -305,13 +307,21 @@ class Scan:
         if claim is None and page.received in _USUAL_LIMITS and not self._cap:
             raise _DoubtError(f"the last page has just {page.received} items, and no `next`")
 
+    async def _require_false_count(self, part: _Slice, claim: int) -> None:
+        """Listen no longer to counts that do not hear the query; a count that does, and is not met, is a doubt."""
+        if not await self._is_false_count(part, claim):
+            raise _DoubtError(f"the server says it has {claim} items, but its pages brought {part.received}")
+        if part.outside and part.window:
+            raise _DeafError
+        self._trusts_counts = False
+
     async def _is_false_count(self, part: _Slice, claim: int) -> bool:
         """Whether the server's counts do not hear the query, so that they say nothing."""
         if part.window is None:
             return False
         tries = self._client.settings.attempts
         empty = await self._ask(self._build(_LONG_AGO, 1), tries)
-        if empty.matched and not empty.received:
+        if empty.matched:
             return True
         if self._build_plain is None:
             return False
@@ -323,7 +333,7 @@ class Scan:
         window = part.window
         if window is None or window.end - window.start < timedelta(seconds=2) or part.depth > _MOST_CUTS:
             return 1
-        if part.others > page.received / 2:
+        if part.outside > page.received / 2:
             return 1  # the server does not hear the window, so every piece would hold everything
         a_page = max(page.received, 1)
         expected = part.claim if self._trusts_counts else None
@@ -333,6 +343,19 @@ class Scan:
             return 1  # cutting does not part these items
         pages = -(-expected // a_page)
         return min(_MOST_PARTS, -(-pages // _PAGES_A_SLICE)) if pages > 2 else 1
+
+
+def _is_within(item: FetchedItem, window: Window | None) -> bool:
+    """Whether an item lies in a window by its instant or its range; one whose time cannot be read is refused later."""
+    if window is None:
+        return True
+    try:
+        instant, interval = item.instant(), item.interval()
+    except ValueError:
+        return True
+    if instant is None or interval is None:
+        return True
+    return _within(instant, instant, window) or _within(*interval, window)
 
 
 def _within(start: datetime, end: datetime, window: Window) -> bool:
