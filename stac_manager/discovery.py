@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import pystac
 from pystac_client import Client, ConformanceClasses
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
-from requests import Request, Response
+from requests import Request, Response, codes
 from requests.exceptions import RequestException
 
 from stac_manager.errors import SourceError, UsageError
@@ -107,8 +107,8 @@ def _line(error: BaseException) -> str:
 _FILTERS = {"query": ConformanceClasses.QUERY, "cql2": ConformanceClasses.FILTER}
 
 
-def _session(url: str, credentials: Credentials | None) -> StacApiIO:
-    """pystac-client's way to ask: credentials go to the origin of `url` only, no redirect leaves its origin."""
+def _authoriser(url: str, credentials: Credentials | None) -> Callable[[Request], Request]:
+    """Adds credentials to requests that go to the origin of `url`."""
     home = origin(url)
 
     def authorise(request: Request) -> Request:
@@ -117,13 +117,32 @@ def _session(url: str, credentials: Credentials | None) -> StacApiIO:
             request.params.update(credentials.params())
         return request
 
+    return authorise
+
+
+def _session(authorise: Callable[[Request], Request], credentials: Credentials | None) -> StacApiIO:
+    """pystac-client's way to ask, with no redirect away from an origin, and nothing said of headers and queries."""
+    # they log headers and queries, and with them what proves who asks
+    logging.getLogger("pystac_client").setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+
     def stay(response: Response, **_: Any) -> None:
         target = urljoin(response.url, response.headers.get("location", ""))
         if response.is_redirect and origin(target) != origin(response.url):
+            response.close()
             raise SourceError(f"{public_url(response.url)}: redirects to another place, {public_url(target)}")
 
+    def renewed(response: Response, **options: Any) -> Response:
+        if response.status_code != codes.unauthorized or credentials is None or not credentials.renew():
+            return response
+        response.close()
+        again = response.request.copy()
+        again.headers.update(credentials.headers())
+        return response.connection.send(again, **options)
+
     io = StacApiIO(timeout=_TIMEOUT, max_retries=_RETRIES, request_modifier=authorise)
-    io.session.hooks["response"].append(stay)
+    io.session.headers["Connection"] = "close"  # it is asked seldom, and nobody closes it
+    io.session.hooks["response"] += [stay, renewed]
     return io
 
 
@@ -142,8 +161,9 @@ def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
         raise UsageError(f"{url!r} is not an http(s) URL")
     with _speaking(url, "the landing page"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
-        io = _session(url, credentials)
-        client = Client.open(url, stac_io=io)
+        authorise = _authoriser(url, credentials)
+        io = _session(authorise, credentials)
+        client = Client.open(url, stac_io=io, request_modifier=authorise)
         return _api_of(client, url, io)
 
 

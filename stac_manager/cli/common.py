@@ -201,9 +201,6 @@ def _start_logging(level: str, form: str) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonLines() if form == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    if level != "DEBUG":
-        # its retries are told by the error that ends them
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], Callable[..., int]]:
