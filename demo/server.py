@@ -6,6 +6,7 @@ python -m demo.server --port 8765
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -257,6 +258,10 @@ def serve(app: web.Application, port: int = 0) -> Iterator[str]:
     thread.start()
     try:
         yield asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=10)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise click.ClickException(f"port {port} on 127.0.0.1 is in use; is another demo running?") from None
     finally:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
         loop.call_soon_threadsafe(loop.stop)

@@ -49,13 +49,14 @@ def report_checks(
     partition's evaluation is logged by itself, and one result sums them up.
     """
     partitions = list(outcomes)
-    if "dagster/partition" not in context.run.tags:
-        for partition in partitions:
-            for outcome in outcomes[partition]:
-                log_evaluation(context, partition, outcome)
     for name in [outcome.name for outcome in outcomes[partitions[0]]]:
         found = {key: next(o for o in outcomes[key] if o.name == name) for key in partitions}
         yield _result(name, found)
+    if "dagster/partition" not in context.run.tags:
+        # last, so that the latest evaluation of the check is one that names its partition
+        for partition in partitions:
+            for outcome in outcomes[partition]:
+                log_evaluation(context, partition, outcome)
 
 
 def _result(name: str, found: Mapping[str, CheckOutcome]) -> dg.AssetCheckResult:
