@@ -94,8 +94,9 @@ def validate_ours(source: str, schema_dir: str) -> int:
 
 
 def _lines(path: str) -> int:
-    with Path(path).open("rb") as file:
-        return sum(1 for _ in file)
+    from stac_manager.files import read_lines
+
+    return sum(1 for _ in read_lines(Path(path)))
 
 
 def _rows(path: str) -> int:

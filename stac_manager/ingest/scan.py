@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 
 from stac_manager.errors import IncompleteError, SourceError
 from stac_manager.http import HttpClient, TooMuchError
-from stac_manager.ingest.members import FetchedItem
 from stac_manager.ingest.paging import ApiPage, Query
+from stac_manager.ingest.placing import by_density, is_within
 from stac_manager.ingest.source import FetchFacts, Page, PageSink
 from stac_manager.times import Window
 
@@ -26,6 +26,7 @@ _PAGES_A_SLICE = 4
 _MOST_PARTS = 64
 _PARTS_IN_DOUBT = 3
 _MOST_PAGES_IN_DOUBT = 1000
+_ROUNDING = timedelta(seconds=1)
 _LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
 """A window that no item lies in."""
 
@@ -56,6 +57,8 @@ class _Slice:
     """Members that are none of its items, and that the server counts: refused, or of another collection."""
     outside: int = 0
     """Items of another time; they make up for nothing that is missing."""
+    astray: int = 0
+    """Those that are outside by more than a server's rounding."""
     repeats: int = 0
     changed: bool = False
     """The server's count changed from one page to the next."""
@@ -76,7 +79,7 @@ class _Slice:
 
     def restart(self) -> None:
         self.ids.clear()
-        self.others = self.outside = self.repeats = self.pages = 0
+        self.others = self.outside = self.astray = self.repeats = self.pages = 0
         self.changed = False
 
 
@@ -138,6 +141,7 @@ class Scan:
         self._answered = False
         self._refused_pages = 0
         self._calm_pages = 0
+        self._largest_claim = 0
         self._root: _Slice | None = None
         self._window: Window | None = None
 
@@ -272,14 +276,18 @@ class Scan:
         part.changed |= bool(part.pages) and page.matched != part.claim
         part.pages += 1
         part.claim = page.matched
+        self._largest_claim = max(self._largest_claim, page.matched or 0)
         self.facts.pages += 1
         own = [item for item in page.items if item.collection in (self._collection, None)]
-        wanted = [item for item in own if _is_within(item, part.window or self._window)]
+        wanted = [item for item in own if is_within(item, part.window or self._window)]
         before = len(part.ids) + part.others + part.outside
         seen = len(part.ids)
         part.ids.update(item.id for item in wanted)
         part.repeats += len(wanted) - (len(part.ids) - seen)
         part.outside += len(own) - len(wanted)
+        if len(wanted) < len(own) and part.window:
+            nearby = Window(part.window.start - _ROUNDING, part.window.end + _ROUNDING)
+            part.astray += sum(not is_within(item, nearby) for item in own)
         part.others += len(page.refusals) + len(page.items) - len(own)
         if page.items:
             part.last_id = page.items[-1].id
@@ -291,7 +299,7 @@ class Scan:
         claim = part.claim if self._trusts_counts else None
         if part.pages == 1 and part.received + part.repeats == claim:
             return  # on one page, what comes twice is listed twice
-        if claim in _USUAL_CAPS and part.pages > 1:
+        if claim in _USUAL_CAPS and claim == self._largest_claim and part.pages > 1:
             raise _DoubtError(f"the server's count is just {claim}, where many stop counting")
         if claim is not None and part.received < claim:
             await self._require_false_count(part, claim)
@@ -300,6 +308,17 @@ class Scan:
             raise _DoubtError("the source changed while it was read")
         if claim is not None and part.received == claim:
             return
+        if claim is None and part.astray and part.window:
+            await self._require_hearing()
+        self._require_an_end(part, page, claim)
+
+    async def _require_hearing(self) -> None:
+        if not await self._hears_windows():
+            raise _DeafError
+        raise _DoubtError("items of another time came, so the pages may not fit together")
+
+    def _require_an_end(self, part: _Slice, page: ApiPage, claim: int | None) -> None:
+        """Without a count that is met: nothing came twice, and the last page is not one that was cut off."""
         if part.repeats:
             raise _DoubtError("items came more than once, so others may not have come at all")
         if page.received >= min(part.size, self._cap or part.size):
@@ -319,14 +338,16 @@ class Scan:
         """Whether the server's counts do not hear the query, so that they say nothing."""
         if part.window is None:
             return False
-        tries = self._client.settings.attempts
-        empty = await self._ask(self._build(_LONG_AGO, 1), tries)
-        if empty.matched:
+        if not await self._hears_windows():
             return True
         if self._build_plain is None:
             return False
-        plain = await self._ask(self._build_plain(part.window, part.size), tries)
+        plain = await self._ask(self._build_plain(part.window, part.size), self._client.settings.attempts)
         return plain.matched == claim and any(item.id not in part.ids for item in plain.items)
+
+    async def _hears_windows(self) -> bool:
+        empty = await self._ask(self._build(_LONG_AGO, 1), self._client.settings.attempts)
+        return not (empty.received if empty.matched is None else empty.matched)
 
     def _parts(self, part: _Slice, page: ApiPage) -> int:
         """How many pieces a slice with more than one page had better be read in."""
@@ -338,43 +359,11 @@ class Scan:
         a_page = max(page.received, 1)
         expected = part.claim if self._trusts_counts else None
         if expected is None:
-            expected = _by_density(page, window)
+            expected = by_density(page, window)
         elif part.parent and part.parent.claim is not None and expected > 0.9 * part.parent.claim:
             return 1  # cutting does not part these items
         pages = -(-expected // a_page)
-        return min(_MOST_PARTS, -(-pages // _PAGES_A_SLICE)) if pages > 2 else 1
-
-
-def _is_within(item: FetchedItem, window: Window | None) -> bool:
-    """Whether an item lies in a window by its instant or its range; one whose time cannot be read is refused later."""
-    if window is None:
-        return True
-    try:
-        instant, interval = item.instant(), item.interval()
-    except ValueError:
-        return True
-    if instant is None or interval is None:
-        return True
-    return _within(instant, instant, window) or _within(*interval, window)
-
-
-def _within(start: datetime, end: datetime, window: Window) -> bool:
-    return start <= window.end and end >= window.start
-
-
-def _by_density(page: ApiPage, window: Window) -> int:
-    """Items in the window, if they lie as densely as those of its first page."""
-    times = []
-    for item in page.items:
-        try:
-            times.append(item.instant())
-        except ValueError:
-            continue
-    found = [time for time in times if time is not None]
-    if len(found) < 2:
-        return page.received * _PAGES_A_SLICE
-    span = max((max(found) - min(found)).total_seconds(), 1.0)
-    return int(page.received * max(1.0, (window.end - window.start).total_seconds() / span))
+        return max(1, min(_MOST_PARTS, round(pages / _PAGES_A_SLICE)))
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:

@@ -145,7 +145,7 @@ some = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a fetch may wait for seconds; shrinking would take minutes
 )
-few = settings(some, max_examples=25)
+few = settings(some, max_examples=15)
 
 
 def assert_whole_or_said(api: FaultyApi, page_size: int, concurrency: int) -> None:

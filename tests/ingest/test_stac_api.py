@@ -268,3 +268,11 @@ def test_what_is_no_stac_api_is_refused_in_one_line() -> None:
     with serve(app) as url, pytest.raises(SourceError) as caught:
         fetch(url)
     assert "\n" not in str(caught.value)
+
+
+def test_an_honest_source_is_read_without_a_doubt() -> None:
+    with serve(app_with(january_items(4000))) as url, IngestModule(StacApiSource(url, "c", page_size=50)) as ingest:
+        facts = ingest.fetch(JANUARY)
+        assert len(ingest.items) == 4000
+    assert facts.splits == 0
+    assert facts.requests <= 4000 / 50 * 1.3
