@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -75,12 +76,9 @@ def parquet_stac_geoparquet(source: str, target: str) -> int:
 
 
 def parquet_rustac(source: str, target: str) -> int:
-    import rustac
-
-    async def translate() -> None:
-        await rustac.write(target, await rustac.read(source))
-
-    asyncio.run(translate())
+    """Its own command line, which is faster than reading and writing through Python."""
+    program = str(Path(sys.executable).parent / "rustac")
+    subprocess.run([program, "translate", source, target], check=True)
     return _rows(target)
 
 
@@ -116,7 +114,8 @@ def main(task: str, *arguments: str) -> None:
     start = time.perf_counter()
     made = TASKS[task](*arguments)
     seconds = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    memory = max(peaks) / 1024
     result: dict[str, Any] = {"seconds": round(seconds, 2), "memory_mb": round(memory), "made": made}
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -118,7 +118,11 @@ def parquet(count: int, folder: Path) -> list[str]:
     """Items to stac-geoparquet."""
     source, target = str(folder / "items.ndjson"), str(folder / "out.parquet")
     write_items(source, make_items(count))
-    names = {"stac-geoparquet": "parquet-stac-geoparquet", "rustac": "parquet-rustac", "stac-manager": "parquet-ours"}
+    names = {
+        "stac-geoparquet": "parquet-stac-geoparquet",
+        "rustac translate": "parquet-rustac",
+        "stac-manager": "parquet-ours",
+    }
     results = {name: contend(task, source, target) for name, task in names.items()}
     base = results["stac-geoparquet"]["seconds"]
     lines = [
