@@ -11,8 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import orjson
 import pytest
+
+# a slow machine is no failure; in CI the examples are the same each time, so that it tells of the change it runs on
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 SHARED = Path(os.environ.get("STAC_MANAGER_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -53,6 +53,8 @@ class _Slice:
     claim: int | None = None
     """The server's count, as its latest page says."""
     ids: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
+    """What else came, by id or reason: a page of what came before brings nothing new."""
     others: int = 0
     """Members that are none of its items, and that the server counts: refused, or of another collection."""
     outside: int = 0
@@ -79,6 +81,7 @@ class _Slice:
 
     def restart(self) -> None:
         self.ids.clear()
+        self.strangers.clear()
         self.others = self.outside = self.astray = self.repeats = self.pages = 0
         self.changed = False
 
@@ -280,9 +283,11 @@ class Scan:
         self.facts.pages += 1
         own = [item for item in page.items if item.collection in (self._collection, None)]
         wanted = [item for item in own if is_within(item, part.window or self._window)]
-        before = len(part.ids) + part.others + part.outside
+        before = len(part.ids) + len(part.strangers)
         seen = len(part.ids)
         part.ids.update(item.id for item in wanted)
+        part.strangers.update(item.id for item in page.items if item.id not in part.ids)
+        part.strangers.update(f"\0{refusal.item_id} {refusal.error_message}" for refusal in page.refusals)
         part.repeats += len(wanted) - (len(part.ids) - seen)
         part.outside += len(own) - len(wanted)
         if len(wanted) < len(own) and part.window:
@@ -293,7 +298,7 @@ class Scan:
             part.last_id = page.items[-1].id
         total = self._root.claim if self._root and self._trusts_counts else None
         self._sink(Page(wanted, page.refusals, len(page.items) - len(wanted)), total)
-        return len(part.ids) + part.others + part.outside - before
+        return len(part.ids) + len(part.strangers) - before
 
     async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
         claim = part.claim if self._trusts_counts else None

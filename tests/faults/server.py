@@ -133,7 +133,7 @@ class FaultyApi:
         for fault in self.faults:
             if isinstance(fault, kind) and fault.applies(ask):
                 changed: Any = fault.act(subject, ask)  # type: ignore[arg-type]
-                fault.happened += changed is not subject
+                fault.happened += changed is not subject or isinstance(fault, StoreFault)
                 subject = changed
         return subject
 
