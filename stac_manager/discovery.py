@@ -16,6 +16,7 @@ from urllib.parse import quote, urljoin
 
 import pystac
 from pystac_client import Client, ConformanceClasses
+from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from requests import Request, Response, codes
@@ -95,7 +96,15 @@ def _speaking(url: str, what: str) -> Iterator[None]:
     except APIError as error:
         status = getattr(error, "status_code", None)
         raise SourceError(f"{place}: {f'HTTP {status}: ' if status else ''}{_line(error)}") from None
-    except (RequestException, pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        RequestException,
+        ClientTypeError,
+        pystac.STACError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise SourceError(f"{place}: {_line(error)}") from None
 
 
@@ -163,7 +172,7 @@ def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
         warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
         authorise = _authoriser(url, credentials)
         io = _session(authorise, credentials)
-        client = Client.open(url, stac_io=io, request_modifier=authorise)
+        client = Client.open(url, stac_io=io, request_modifier=authorise, timeout=_TIMEOUT)
         return _api_of(client, url, io)
 
 

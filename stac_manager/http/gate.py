@@ -51,7 +51,7 @@ class HostGate:
         finally:
             async with self._changed:
                 self.under_way -= 1
-                self._changed.notify_all()
+                self._changed.notify(max(1, self.bound - self.under_way))
 
     async def _until_open(self) -> None:
         closed = self._opens_at - _now()

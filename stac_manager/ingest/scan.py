@@ -141,6 +141,8 @@ class Scan:
         """The size of pages that had a `next`: what the server gives at most."""
         self._works: int | None = None
         """A page size that was made smaller and then worked."""
+        # more would only wait at the gate, and their deadlines with them
+        self._reading = asyncio.Semaphore(2 * client.settings.concurrency)
         self._answered = False
         self._refused_pages = 0
         self._calm_pages = 0
@@ -198,7 +200,7 @@ class Scan:
     async def _in_time(self, part: _Slice) -> _Cut | None:
         deadline = self._client.settings.slice_deadline
         try:
-            async with asyncio.timeout(deadline):
+            async with self._reading, asyncio.timeout(deadline):
                 return await self._read(part)
         except TimeoutError:
             raise SourceError(f"{self._collection}, {part.name}: not read within {deadline:g} s") from None
