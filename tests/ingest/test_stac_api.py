@@ -270,6 +270,18 @@ def test_what_is_no_stac_api_is_refused_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("document", [{}, {"type": "FeatureCollection", "features": []}, [], None, 7])
+def test_a_landing_page_that_is_none_is_refused_in_one_line(document: Any) -> None:
+    async def landing(request: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    app = web.Application()
+    app.router.add_get("/", landing)
+    with serve(app) as url, pytest.raises(SourceError) as caught:
+        fetch(url)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_honest_source_is_read_without_a_doubt() -> None:
     with serve(app_with(january_items(4000))) as url, IngestModule(StacApiSource(url, "c", page_size=50)) as ingest:
         facts = ingest.fetch(JANUARY)
