@@ -57,7 +57,7 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
 
 def _requests(chain: Chain, cursor: Cursor) -> Iterator[dg.RunRequest]:
     started = time.monotonic()
-    keys = chain.workflow.scheme().keys(utc_now())[-chain.workflow.sync.latest_windows :]
+    keys = chain.scheme.keys(utc_now())[-chain.workflow.sync.latest_windows :]
     for partition in reversed(keys):
         if time.monotonic() - started > _BUDGET:
             return

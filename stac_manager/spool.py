@@ -16,13 +16,38 @@ from typing import Any, Protocol, Self
 from stac_manager.errors import StorageError
 from stac_manager.items import Refusal, content_hash, dumps, loads, storable
 
-__all__ = ["ItemSpool", "QuarantineRecord", "RefusalSpool", "Spoolable", "SpooledItem"]
+__all__ = [
+    "ItemSpool",
+    "QuarantineRecord",
+    "RefusalSpool",
+    "Spoolable",
+    "SpooledItem",
+    "quarantine_record",
+    "refusal_of",
+]
 
 SpooledItem = tuple[str, bytes]
 """Id and JSON line."""
 
 QuarantineRecord = dict[str, Any]
 """`{item_id, error_type, error_message, error_context: {step, source_data, timestamp}}`."""
+
+
+def quarantine_record(refusal: Refusal, timestamp: str) -> QuarantineRecord:
+    """A refusal as quarantine keeps it."""
+    return {
+        "item_id": refusal.item_id,
+        "error_type": refusal.error_type,
+        "error_message": refusal.error_message,
+        "error_context": {"step": refusal.step, "source_data": refusal.source_data, "timestamp": timestamp},
+    }
+
+
+def refusal_of(record: QuarantineRecord) -> Refusal:
+    """The refusal that a quarantine record keeps."""
+    context = record["error_context"]
+    reason = (record["error_type"], record["error_message"])
+    return Refusal(record["item_id"], *reason, context["step"], context["source_data"])
 
 
 class Spoolable(Protocol):
@@ -136,18 +161,10 @@ class RefusalSpool(_Spool):
         """Give refusals that were there before the time at which they were first refused."""
         with self._writing():
             for record in before:
-                context = record["error_context"]
-                refusal = Refusal(
-                    record["item_id"],
-                    record["error_type"],
-                    record["error_message"],
-                    context["step"],
-                    context["source_data"],
-                )
-                key = _refusal_row(refusal)[:5]
+                key = _refusal_row(refusal_of(record))[:5]
                 self._db.execute(
                     "UPDATE refused SET time = ? WHERE (id, type, message, step, hash) = (?, ?, ?, ?, ?)",
-                    (context["timestamp"], *key),
+                    (record["error_context"]["timestamp"], *key),
                 )
 
     def __len__(self) -> int:
@@ -158,13 +175,7 @@ class RefusalSpool(_Spool):
         fields = "id, type, message, step, data, time"
         query = f"SELECT {fields} FROM refused ORDER BY id, type, message, step, hash"  # noqa: S608 - constants
         for item_id, kind, message, step, data, time in self._db.execute(query):
-            context = {"step": step, "source_data": loads(data), "timestamp": time or now()}
-            yield {
-                "item_id": item_id or None,
-                "error_type": kind,
-                "error_message": message,
-                "error_context": context,
-            }
+            yield quarantine_record(Refusal(item_id or None, kind, message, step, loads(data)), time or now())
 
 
 def _refusal_row(refusal: Refusal) -> tuple[str, str, str, str, str, bytes]:

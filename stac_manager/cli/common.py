@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stac_manager.errors import InputError, UsageError
 from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
 from stac_manager.items import Item, Refusal, dumps, item_problem, loads, printable
+from stac_manager.spool import quarantine_record
 from stac_manager.times import format_rfc3339, parse_interval, utc_now
 
 __all__ = [
@@ -79,15 +80,7 @@ class Run:
     def refuse(self, refusal: Refusal) -> None:
         """Count an item that failed, and keep it for `--failed`."""
         self.summary.failed += 1
-        context = {"step": refusal.step, "source_data": refusal.source_data, "timestamp": timestamp()}
-        self.keep_failure(
-            {
-                "item_id": refusal.item_id,
-                "error_type": refusal.error_type,
-                "error_message": refusal.error_message,
-                "error_context": context,
-            }
-        )
+        self.keep_failure(quarantine_record(refusal, timestamp()))
 
     def keep_failure(self, record: dict[str, Any]) -> None:
         """Keep a quarantine record for `--failed`; the first ones are shown at once."""

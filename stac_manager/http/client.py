@@ -19,7 +19,7 @@ from tenacity.wait import wait_random_exponential
 
 from stac_manager.errors import SourceError
 from stac_manager.http.auth import Credentials
-from stac_manager.http.gate import gate_for
+from stac_manager.http.gate import HostGate, gate_for
 from stac_manager.http.urls import origin, public_url
 from stac_manager.times import utc_now
 
@@ -196,7 +196,7 @@ class HttpClient:
         except ValueError as error:
             raise _TryAgainError(f"HTTP {status}, but the answer is damaged: {error}") from None
 
-    def _gate(self, url: str) -> Any:
+    def _gate(self, url: str) -> HostGate:
         return gate_for(origin(url), self.settings.concurrency, self.settings.rate_limit)
 
     async def _send(self, method: str, url: str, options: dict[str, Any]) -> _Answer:

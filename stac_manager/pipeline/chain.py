@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import batched
 from typing import Any
 
 from stac_manager.config import Workflow
@@ -19,10 +20,11 @@ from stac_manager.pipeline.layout import source_collection_key
 from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
 from stac_manager.pipeline.publishing import publish_collection, publish_partition
 from stac_manager.pipeline.stage_files import StageWriter, read_items
-from stac_manager.spool import SpooledItem
+from stac_manager.spool import SpooledItem, refusal_of
 from stac_manager.storage import Storage
 from stac_manager.times import Window
 from stac_manager.validate import ReportBuilder, SchemaStore, Validator
+from stac_manager.windows import PartitionScheme
 
 __all__ = ["Chain", "Progress", "code_version"]
 
@@ -71,13 +73,18 @@ class Chain:
         """Compiled once, used for every partition."""
         return Validator(self.schemas, level=self.workflow.validation.level)
 
+    @cached_property
+    def scheme(self) -> PartitionScheme:
+        """How the collection's time is cut."""
+        return self.workflow.scheme()
+
     def place(self, stage: Stage, partition: str) -> Place:
         """Where a stage of a partition is kept."""
         return Place(collection=self.collection, stage=stage, partition=partition)
 
     def window(self, partition: str) -> Window:
         """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
-        window = self.workflow.scheme().window(partition)
+        window = self.scheme.window(partition)
         temporal = self.workflow.source.filters.temporal
         start = max(window.start, temporal.start_date or window.start)
         return Window(start, min(window.end, temporal.end_date or window.end))
@@ -109,7 +116,7 @@ class Chain:
             StorageError: the stage before has not run yet, or a file cannot be read or written.
             LedgerError: the counts do not balance; nothing was changed.
         """
-        self.workflow.scheme().window(partition)
+        self.scheme.window(partition)
         steps: dict[Stage, Callable[[str, Progress], Manifest]] = {
             "raw_items": self._raw_items,
             "transformed": lambda key, heard: self._pass_on("transformed", key, heard),
@@ -126,8 +133,8 @@ class Chain:
             out = stack.enter_context(StageWriter(self.storage, self.place("raw_items", partition)))
             ingest, facts, probe = self._fetch_still(stack, window, progress)
             skipped = ingest.outside + sum(not self._take(entry, partition, out) for entry in ingest)
-            for record in ingest.refusals.records(str):
-                out.refuse([_refusal_of(record)])
+            for records in batched(ingest.refusals.records(str), 100):
+                out.refuse(map(refusal_of, records))
             ledger = Ledger(
                 received=ingest.received,
                 passed=out.kept,
@@ -179,7 +186,7 @@ class Chain:
             out.refuse([Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())])
             return True
         try:
-            if not belongs_to(item, partition, self.workflow.scheme()):
+            if not belongs_to(item, partition, self.scheme):
                 return False
             out.keep((item_id, content_hash(item), line))
         except ValueError as error:
@@ -251,10 +258,3 @@ class Chain:
     def publish_collection(self) -> None:
         """Bring `collection.json` and `catalog.json` up to what is published."""
         publish_collection(self.storage, self.workflow, self.collection)
-
-
-def _refusal_of(record: dict[str, Any]) -> Refusal:
-    context = record["error_context"]
-    return Refusal(
-        record["item_id"], record["error_type"], record["error_message"], context["step"], context["source_data"]
-    )
