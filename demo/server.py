@@ -1,4 +1,6 @@
-"""A small STAC API (core, collections, features, item-search with GET and POST, sort) over items in memory.
+"""A small STAC API (core, collections, features, item-search with GET and POST) over items in memory.
+
+Item-search has the extensions sort, fields and query; each can be switched off, and is then neither declared nor heard.
 
 python -m demo.server --port 8765
 """
@@ -8,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import operator
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
 import click
 from aiohttp import web
 
 from demo.items import COLLECTIONS, demo_items
 from stac_manager.items import item_interval
-from stac_manager.times import parse_interval
+from stac_manager.times import parse_interval, parse_rfc3339
 
-__all__ = ["create_app", "serve"]
+__all__ = ["Extension", "create_app", "serve"]
+
+Extension = Literal["sort", "fields", "query"]
+"""Of item-search."""
 
 CONFORMANCE = [
     "https://api.stacspec.org/v1.0.0/core",
@@ -32,9 +38,22 @@ CONFORMANCE = [
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 ]
+"""What is declared without extensions but that of sort."""
+
 MAX_LIMIT = 1000
 
+_EXTENSION_CLASS = "https://api.stacspec.org/v1.0.0/item-search#"
+_ASKED_BY: dict[Extension, str] = {"sort": "sortby", "fields": "fields", "query": "query"}
 _Item = dict[str, Any]
+_Test = Callable[[_Item], bool]
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+}
 
 
 class Catalog:
@@ -45,8 +64,9 @@ class Catalog:
         self.items = items
 
     def search(self, query: Mapping[str, Any]) -> list[_Item]:
-        """Items that match `collections`, `ids`, `datetime` and `bbox`, in the asked order (default: newest first)."""
-        found = [item for item in self.items if _matches(item, query)]
+        """Items that match `collections`, `ids`, `datetime`, `bbox` and `query`, as `sortby` says or newest first."""
+        tests = _tests(query.get("query") or {})
+        found = [item for item in self.items if _matches(item, query) and all(test(item) for test in tests)]
         for rule in reversed(query.get("sortby") or [{"field": "datetime", "direction": "desc"}]):
             name = rule["field"].removeprefix("properties.")
             found.sort(key=lambda item: item["id"])
@@ -55,6 +75,7 @@ class Catalog:
 
 
 _CATALOG = web.AppKey("catalog", Catalog)
+_EXTENSIONS = web.AppKey("extensions", frozenset[Extension])
 
 
 def _sort_key(item: _Item, name: str) -> str:
@@ -69,6 +90,35 @@ def _matches(item: _Item, query: Mapping[str, Any]) -> bool:
     if query.get("bbox") and not _touches(item.get("bbox"), query["bbox"]):
         return False
     return not query.get("datetime") or _in_time(item, query["datetime"])
+
+
+def _tests(query: Mapping[str, Mapping[str, Any]]) -> list[_Test]:
+    """The conditions of the query extension on properties."""
+    return [
+        _test(name.removeprefix("properties."), _OPERATORS[sign], asked)
+        for name, signs in query.items()
+        for sign, asked in signs.items()
+    ]
+
+
+def _test(name: str, compare: Callable[[Any, Any], bool], asked: Any) -> _Test:
+    asked_time = _time(asked)
+
+    def test(item: _Item) -> bool:
+        value = item["id"] if name == "id" else item["properties"].get(name)
+        time = _time(value) if asked_time else None
+        if asked_time and time:
+            return compare(time, asked_time)
+        return isinstance(value, type(asked) if isinstance(asked, str) else int | float) and compare(value, asked)
+
+    return test
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return parse_rfc3339(value)
+    except (ValueError, TypeError):
+        return None
 
 
 def _touches(box: list[float] | None, asked: list[float]) -> bool:
@@ -113,14 +163,19 @@ async def _landing(request: web.Request) -> web.Response:
         "id": "alps-scenes",
         "title": "Alps scenes",
         "description": "A made-up provider of Sentinel-2 scenes over the Alps.",
-        "conformsTo": CONFORMANCE,
+        "conformsTo": _conforms_to(request.app),
         "links": links,
     }
     return _answer(document)
 
 
 async def _conformance(request: web.Request) -> web.Response:
-    return _answer({"conformsTo": CONFORMANCE})
+    return _answer({"conformsTo": _conforms_to(request.app)})
+
+
+def _conforms_to(app: web.Application) -> list[str]:
+    core = [uri for uri in CONFORMANCE if not uri.startswith(_EXTENSION_CLASS)]
+    return core + [f"{_EXTENSION_CLASS}{name}" for name in _ASKED_BY if name in app[_EXTENSIONS]]
 
 
 def _with_links(request: web.Request, collection: _Item) -> _Item:
@@ -159,15 +214,28 @@ def _query_of(request: web.Request) -> dict[str, Any]:
             {"field": rule.lstrip("+-"), "direction": "desc" if rule.startswith("-") else "asc"}
             for rule in query["sortby"].split(",")
         ]
+    if "fields" in query:
+        names = query["fields"].split(",")
+        query["fields"] = {
+            "include": [name.lstrip("+") for name in names if not name.startswith("-")],
+            "exclude": [name[1:] for name in names if name.startswith("-")],
+        }
     return query
 
 
 async def _features(request: web.Request) -> web.Response:
-    return _page(request, {**_query_of(request), "collections": [request.match_info["collection"]]})
+    query = {name: value for name, value in _query_of(request).items() if name not in _ASKED_BY.values()}
+    return _page(request, {**query, "collections": [request.match_info["collection"]]})
 
 
 async def _search_get(request: web.Request) -> web.Response:
-    return _page(request, _query_of(request))
+    query = _query_of(request)
+    if "query" in query:
+        try:
+            query["query"] = json.loads(query["query"])
+        except ValueError as error:
+            raise _error(f"`query`: {error}") from None
+    return _page(request, query)
 
 
 async def _search_post(request: web.Request) -> web.Response:
@@ -175,13 +243,16 @@ async def _search_post(request: web.Request) -> web.Response:
 
 
 def _page(request: web.Request, query: dict[str, Any]) -> web.Response:
+    off = {member for name, member in _ASKED_BY.items() if name not in request.app[_EXTENSIONS]}
+    heard = {name: value for name, value in query.items() if name not in off}
     try:
-        found = request.app[_CATALOG].search(query)
+        found = request.app[_CATALOG].search(heard)
         limit = min(int(query.get("limit", 10)), MAX_LIMIT)
         offset = int(str(query.get("token", "next:0")).removeprefix("next:"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _error(str(error)) from None
-    features = [_with_item_links(request, item) for item in found[offset : offset + limit]]
+    fields = heard.get("fields") or {}
+    features = [_cut(_with_item_links(request, item), fields) for item in found[offset : offset + limit]]
     page = {
         "type": "FeatureCollection",
         "features": features,
@@ -212,6 +283,20 @@ def _with_item_links(request: web.Request, item: _Item) -> _Item:
     return {**item, "links": [*links, *item.get("links", [])]}
 
 
+def _cut(item: _Item, fields: Mapping[str, list[str]]) -> _Item:
+    """The members of an item that are included, without those that are excluded."""
+    wanted, unwanted = fields.get("include") or [], frozenset(fields.get("exclude") or [])
+    kept: _Item = {name: item[name] for name in wanted or item if name in item and name not in unwanted}
+    inner = [name.removeprefix("properties.") for name in wanted if name.startswith("properties.")]
+    properties = item["properties"]
+    if inner and "properties" not in kept:
+        kept["properties"] = {name: properties[name] for name in inner if name in properties}
+    if "properties" in kept:
+        own = kept["properties"].items()
+        kept["properties"] = {name: value for name, value in own if f"properties.{name}" not in unwanted}
+    return kept
+
+
 async def _item(request: web.Request) -> web.Response:
     wanted = request.match_info
     for item in request.app[_CATALOG].items:
@@ -220,9 +305,14 @@ async def _item(request: web.Request) -> web.Response:
     return _answer({"code": "NotFound", "description": "no such item"}, status=404)
 
 
-def create_app(collections: list[_Item] | None = None, items: list[_Item] | None = None) -> web.Application:
-    """The API over the demo's collections and items, or over others."""
+def create_app(
+    collections: list[_Item] | None = None,
+    items: list[_Item] | None = None,
+    extensions: Sequence[Extension] = get_args(Extension),
+) -> web.Application:
+    """The API over the demo's collections and items, or over others, with some or all extensions."""
     app = web.Application(client_max_size=2**24)
+    app[_EXTENSIONS] = frozenset(extensions)
     app[_CATALOG] = Catalog(
         COLLECTIONS if collections is None else collections, demo_items() if items is None else items
     )

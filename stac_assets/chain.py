@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast, get_args
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -9,11 +11,11 @@ import dagster as dg
 from partitions import backfill_policy, partitions_definition
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
 from stac_assets.checks import check_specs, log_evaluation, report_checks
-from stac_assets.metadata import stage_metadata
-from stac_assets.names import asset_key, group_name, pool_name
+from stac_assets.metadata import Metadata, changes_metadata, stage_metadata
+from stac_assets.names import ALLOW_DELETES, MODE, asset_key, group_name, pool_name
 from stac_manager.config import Workflow
-from stac_manager.errors import IncompleteError, SourceError, StacManagerError
-from stac_manager.pipeline import CHECKS, STAGES, Chain, CheckOutcome, Manifest, Stage, code_version, run_check
+from stac_manager.errors import IncompleteError, SourceError, StacManagerError, UsageError
+from stac_manager.pipeline import CHECKS, STAGES, Chain, CheckOutcome, Manifest, Mode, Stage, code_version, run_check
 
 __all__ = ["build_chain"]
 
@@ -71,51 +73,66 @@ def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.Assets
         done = _run_partitions(context, chain, stage)
         if stage == "published":
             chain.publish_collection()
-        for partition, manifest in done.items():
-            context.add_asset_metadata(stage_metadata(chain.storage, manifest), partition_key=partition)
+        for partition, one in done.items():
+            context.add_asset_metadata(one.metadata, partition_key=partition)
         yield dg.MaterializeResult(data_version=_data_version(done))
-        yield from report_checks(context, {key: _check(chain, manifest) for key, manifest in done.items()})
+        yield from report_checks(context, {partition: one.checks for partition, one in done.items()})
 
     return stage_asset
 
 
-def _check(chain: Chain, manifest: Manifest) -> list[CheckOutcome]:
-    return [run_check(name, chain.storage, manifest) for name in CHECKS[manifest.stage]]
+@dataclass(frozen=True)
+class _Done:
+    """What a step made of one partition."""
+
+    manifest: Manifest
+    metadata: Metadata
+    checks: list[CheckOutcome]
 
 
-def _data_version(done: dict[str, Manifest]) -> dg.DataVersion:
-    hashes = [manifest.content_hash for manifest in done.values()]
+def _data_version(done: dict[str, _Done]) -> dg.DataVersion:
+    hashes = [one.manifest.content_hash for one in done.values()]
     return dg.DataVersion(hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest())
 
 
-def _run_partitions(context: dg.AssetExecutionContext, chain: Chain, stage: Stage) -> dict[str, Manifest]:
+def _run_partitions(context: dg.AssetExecutionContext, chain: Chain, stage: Stage) -> dict[str, _Done]:
     """Run every partition of this step; one that fails does not keep the others from being done."""
-    done: dict[str, Manifest] = {}
+    done: dict[str, _Done] = {}
     failed: dict[str, StacManagerError] = {}
     for partition in context.partition_keys:
         try:
-            done[partition] = chain.run(stage, partition)
+            done[partition] = _run_partition(context, chain, stage, partition)
         except StacManagerError as error:
             failed[partition] = error
             context.log.error(f"{partition}: {error}")
             if isinstance(error, IncompleteError):
                 log_evaluation(context, partition, CheckOutcome("complete", False, str(error)))
         else:
-            context.log.info(f"{partition}: {done[partition].ledger}")
+            context.log.info(f"{partition}: {done[partition].manifest.ledger}")
     if failed:
-        _fail(context, chain, done, failed)
+        _fail(context, done, failed)
     return done
 
 
-def _fail(
-    context: dg.AssetExecutionContext,
-    chain: Chain,
-    done: dict[str, Manifest],
-    failed: dict[str, StacManagerError],
-) -> None:
-    for partition, manifest in done.items():
+def _run_partition(context: dg.AssetExecutionContext, chain: Chain, stage: Stage, partition: str) -> _Done:
+    tags = context.run.tags
+    mode = tags.get(MODE, "full")
+    if mode not in get_args(Mode):
+        raise UsageError(f"the run tag {MODE} is {mode!r}; it may be {', '.join(get_args(Mode))}")
+    confirmed = tags.get(ALLOW_DELETES, "").lower() == "true"
+    # held until all has been looked at: another run would replace the files meanwhile
+    with chain.locked(partition):
+        manifest = chain.run(stage, partition, mode=cast(Mode, mode), allow_deletes=confirmed)
+        checks = [run_check(name, chain.storage, manifest) for name in CHECKS[stage]]
         metadata = stage_metadata(chain.storage, manifest)
-        context.log_event(dg.AssetMaterialization(context.asset_key, partition=partition, metadata=metadata))
+    if stage == "published":
+        metadata |= changes_metadata(context, manifest)
+    return _Done(manifest, metadata, checks)
+
+
+def _fail(context: dg.AssetExecutionContext, done: dict[str, _Done], failed: dict[str, StacManagerError]) -> None:
+    for partition, one in done.items():
+        context.log_event(dg.AssetMaterialization(context.asset_key, partition=partition, metadata=one.metadata))
     passing = all(
         isinstance(error, SourceError) and not isinstance(error, IncompleteError) for error in failed.values()
     )

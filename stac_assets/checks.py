@@ -15,11 +15,12 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 
 from stac_manager.pipeline import BLOCKING, CHECKS, CheckOutcome, Stage
 
-__all__ = ["check_specs", "log_evaluation", "report_checks"]
+__all__ = ["check_specs", "log_evaluation", "reasons_table", "report_checks"]
 
 _DESCRIPTIONS = {
     "ledger_balances": "Every item that came in is passed on, quarantined, deduplicated or skipped; recounted.",
     "complete": "The source's own count of the window, against what came.",
+    "deletions": "What is gone at the source is gone here, unless it is so much that a person must confirm it.",
     "unique_ids": "No id occurs twice in the partition.",
     "schema_valid": "The validation report: core and extension schemas.",
     "round_trip": "Every published item, read back from Parquet, is the validated one.",
@@ -72,9 +73,18 @@ def _result(name: str, found: Mapping[str, CheckOutcome]) -> dg.AssetCheckResult
     )
 
 
-def log_evaluation(context: dg.AssetExecutionContext, partition: str, outcome: CheckOutcome) -> None:
-    """Record one check of one partition, tied to that partition's latest materialization."""
-    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[partition])
+def log_evaluation(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    partition: str,
+    outcome: CheckOutcome,
+    asset: dg.AssetKey | None = None,
+) -> None:
+    """Record one check of one partition, tied to that partition's latest materialization.
+
+    `asset` is needed only where the step does not belong to it.
+    """
+    key = asset or context.asset_key
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
     records = context.instance.fetch_materializations(wanted, limit=1).records
     target = (
         AssetCheckEvaluationTargetMaterializationData(
@@ -83,19 +93,18 @@ def log_evaluation(context: dg.AssetExecutionContext, partition: str, outcome: C
         if records
         else None
     )
-    context.log_event(
-        dg.AssetCheckEvaluation(
-            asset_key=context.asset_key,
-            check_name=outcome.name,
-            passed=outcome.passed,
-            partition=partition,
-            blocking=outcome.blocking,
-            severity=_severity(outcome),
-            description=outcome.description,
-            metadata=metadata_of(outcome.facts),
-            target_materialization_data=target,
-        )
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=outcome.name,
+        passed=outcome.passed,
+        partition=partition,
+        blocking=outcome.blocking,
+        severity=_severity(outcome),
+        description=outcome.description,
+        metadata=metadata_of(outcome.facts),
+        target_materialization_data=target,
     )
+    context.log_event(evaluation)  # type: ignore[arg-type]  # of ops it is not typed, but taken
 
 
 def _severity(outcome: CheckOutcome) -> dg.AssetCheckSeverity:

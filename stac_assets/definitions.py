@@ -11,7 +11,7 @@ import dagster as dg
 from resources import RESOURCES
 from stac_assets.catalog import build_catalog_asset, build_catalog_sensor
 from stac_assets.chain import build_chain
-from stac_assets.jobs import build_rebuild_job
+from stac_assets.jobs import build_rebuild_job, build_replay_job, build_targeted_job
 from stac_assets.sensors import build_sync_sensor
 from stac_manager.config import Workflow, load_workflows
 
@@ -30,7 +30,12 @@ def build_defs(workflows: Sequence[Workflow], resource_overrides: Mapping[str, o
         sensors.append(build_catalog_sensor(workflow))
     return dg.Definitions(
         assets=assets,
-        jobs=[build_rebuild_job(workflow, collection) for workflow in workflows for collection in workflow.collections],
+        jobs=[
+            build(workflow, collection)
+            for build in (build_rebuild_job, build_targeted_job, build_replay_job)
+            for workflow in workflows
+            for collection in workflow.collections
+        ],
         sensors=sensors,
         resources={**RESOURCES, **(resource_overrides or {})},
         executor=dg.in_process_executor,

@@ -1,26 +1,152 @@
-"""One job a collection, which rebuilds it: a partition, a range, or all of it as a backfill."""
+"""The jobs of a collection: rebuild it, take over what a person names, and try its quarantine again."""
 
-from __future__ import annotations
-
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
-from stac_assets.names import asset_key, rebuild_job_name
+from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
+from stac_assets.checks import log_evaluation, reasons_table
+from stac_assets.metadata import stage_metadata
+from stac_assets.names import asset_key, rebuild_job_name, replay_job_name, targeted_job_name
 from stac_manager.config import Workflow
-from stac_manager.pipeline import STAGES
+from stac_manager.pipeline import STAGES, Chain, Manifest, code_version, quarantine_reasons
+from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select
+from stac_manager.pipeline.targeted import find_homes, replay, take_items
 
 if TYPE_CHECKING:
     # what `define_asset_job` returns has no public name
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-__all__ = ["build_rebuild_job"]
+__all__ = ["build_rebuild_job", "build_replay_job", "build_targeted_job"]
 
 
-def build_rebuild_job(workflow: Workflow, collection: str) -> UnresolvedAssetJobDefinition:
-    """The job of a collection."""
+Event = dg.AssetMaterialization | dg.Output[None]
+
+
+class Targets(dg.Config):
+    """What to take over anew: items by their ids, or partitions."""
+
+    item_ids: list[str] = Field(default_factory=list, description="Ids of items to fetch and take over.")
+    partitions: list[str] = Field(default_factory=list, description="Partitions to rebuild in full.")
+    allow_deletes: bool = Field(default=False, description="Take over deletions, however many they are.")
+
+
+class Quarantine(dg.Config):
+    """Which quarantine to try again."""
+
+    partitions: list[str] = Field(default_factory=list, description="Only these; all, where none is named.")
+
+
+def build_rebuild_job(workflow: Workflow, collection: str) -> "UnresolvedAssetJobDefinition":
+    """The job that rebuilds a collection: a partition, a range, or all of it as a backfill."""
     return dg.define_asset_job(
         rebuild_job_name(workflow, collection),
         selection=dg.AssetSelection.assets(*(asset_key(workflow, collection, stage) for stage in STAGES)),
         description=f"Fetch, validate and publish {collection} anew; for many partitions, launch a backfill.",
+    )
+
+
+def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
+    """The job that takes over single items or partitions, named in its config."""
+    name = targeted_job_name(workflow, collection)
+
+    @dg.op(name=f"{name}_op", description="Fetch what the config names, and take it over through all stages.")
+    def take(
+        context: dg.OpExecutionContext,
+        config: Targets,
+        storage: StorageResource,
+        schemas: SchemaStoreResource,
+        source: SourceResource,
+    ) -> Iterator[Event]:
+        chain = open_chain(workflow, collection, storage, schemas, source)
+        if not config.item_ids and not config.partitions:
+            raise dg.Failure("name item_ids or partitions in the config", allow_retries=False)
+        if config.partitions:
+            ((_, keys),) = select(workflow, [collection], config.partitions)
+            yield from _report(context, chain, rebuild(chain, keys, allow_deletes=config.allow_deletes))
+        if config.item_ids:
+            homes = find_homes(chain, config.item_ids)
+            yield from _report(context, chain, take_items(chain, homes))
+            missing = set(config.item_ids).difference(*homes.values())
+            if missing:
+                raise dg.Failure(f"the source does not have {', '.join(sorted(missing))}", allow_retries=False)
+        yield dg.Output(None)
+
+    @dg.job(name=name, description=f"Take over single items or partitions of {collection}; name them in the config.")
+    def targeted() -> None:
+        take()
+
+    return targeted
+
+
+def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
+    """The job that tries a collection's quarantine again, after a fix."""
+    name = replay_job_name(workflow, collection)
+
+    @dg.op(name=f"{name}_op", description="Try what was refused again; publish what passes now.")
+    def retry(
+        context: dg.OpExecutionContext,
+        config: Quarantine,
+        storage: StorageResource,
+        schemas: SchemaStoreResource,
+        source: SourceResource,
+    ) -> Iterator[Event]:
+        chain = open_chain(workflow, collection, storage, schemas, source)
+        ((_, keys),) = select(workflow, [collection], config.partitions)
+        results = yield from _report(context, chain, replay(chain, keys))
+        reasons = [
+            (f"{result.partition} {step}: {message}", count)
+            for result in results
+            for (step, _, message), count in quarantine_reasons(chain.storage, collection, result.partition).items()
+        ]
+        yield dg.Output(
+            None,
+            metadata={
+                "partitions": len(results),
+                "published now": sum(result.changes.added + result.changes.modified for result in results),
+                "still in quarantine": sum(count for _, count in reasons),
+                "reasons": reasons_table(sorted(reasons, key=lambda reason: -reason[1])[:50]),
+            },
+        )
+
+    @dg.job(name=name, description=f"Try the quarantine of {collection} again, after a fix.")
+    def replayed() -> None:
+        retry()
+
+    return replayed
+
+
+def _report(
+    context: dg.OpExecutionContext, chain: Chain, results: Iterable[PartitionResult]
+) -> Generator[Event, None, list[PartitionResult]]:
+    """Run, and tell Dagster what was made, as the assets' own runs do."""
+    done = []
+    for result in results:
+        done.append(result)
+        if result.error:
+            context.log.error(f"{result.partition}: {result.error}")
+        with chain.locked(result.partition):
+            made = [_materialization(chain, result.partition, manifest) for manifest in result.manifests.values()]
+        yield from made
+        for stage, outcomes in result.outcomes.items():
+            key = asset_key(chain.workflow, chain.collection, stage)
+            for outcome in outcomes:
+                log_evaluation(context, result.partition, outcome, key)
+    failed = [f"{result.partition}: {result.error}" for result in done if result.error]
+    if failed:
+        raise dg.Failure("; ".join(failed), allow_retries=False)
+    return done
+
+
+def _materialization(chain: Chain, partition: str, manifest: Manifest) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key(chain.workflow, chain.collection, manifest.stage),
+        partition=partition,
+        metadata=stage_metadata(chain.storage, manifest),
+        tags={
+            "dagster/data_version": manifest.content_hash,
+            "dagster/code_version": code_version(chain.workflow, manifest.stage),
+        },
     )

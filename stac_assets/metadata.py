@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import dagster as dg
 
 from stac_assets.checks import reasons_table
-from stac_assets.pictures import footprint_map, timeline
+from stac_assets.pictures import changes_chart, footprint_map, timeline
 from stac_manager.pipeline import Manifest, parquet_key, quarantine_key, quarantine_reasons
 from stac_manager.storage import Storage
 
-__all__ = ["stage_metadata"]
+__all__ = ["Metadata", "changes_metadata", "stage_metadata"]
 
 Metadata = dict[str, Any]
+
+_KINDS = ("added", "modified", "deleted")
+_MOST_RUNS = 100
 
 
 def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
@@ -22,6 +26,7 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {
         "dagster/partition_row_count": ledger.passed,
         "received": ledger.received,
+        "carried over": ledger.carried,
         "passed": ledger.passed,
         "quarantined": ledger.quarantined,
         "added": changes.added,
@@ -33,8 +38,24 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
     return {**shown, **(more(storage, manifest) if more else {})}
 
 
+def changes_metadata(context: dg.AssetExecutionContext, manifest: Manifest) -> Metadata:
+    """How many items the latest runs of the collection added, modified and deleted, as a picture."""
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key)
+    records = context.instance.fetch_materializations(wanted, limit=_MOST_RUNS).records
+    history = [(record.timestamp, _counts(record.asset_materialization)) for record in reversed(records)]
+    now = [getattr(manifest.changes, kind) for kind in _KINDS]
+    return {"changes over time": dg.MetadataValue.md(changes_chart([*history, (time.time(), now)], _KINDS))}
+
+
+def _counts(materialization: dg.AssetMaterialization | None) -> list[int]:
+    shown = materialization.metadata if materialization else {}
+    values = [shown[kind].value if kind in shown else 0 for kind in _KINDS]
+    return [value if isinstance(value, int) else 0 for value in values]
+
+
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
+    shown["deletions held back"] = manifest.details["held"]
     shown["interval"] = manifest.details["interval"]
     shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)
     return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}

@@ -7,9 +7,27 @@ import re
 import dagster as dg
 
 from stac_manager.config import Workflow
-from stac_manager.pipeline import Stage
+from stac_manager.pipeline import ALLOW_DELETES_TAG, Stage
 
-__all__ = ["asset_key", "catalog_key", "group_name", "pool_name", "rebuild_job_name", "sync_sensor_name", "word"]
+__all__ = [
+    "ALLOW_DELETES",
+    "MODE",
+    "asset_key",
+    "catalog_key",
+    "group_name",
+    "pool_name",
+    "rebuild_job_name",
+    "replay_job_name",
+    "sync_sensor_name",
+    "targeted_job_name",
+    "word",
+]
+
+MODE = "stac_manager/mode"
+"""The run tag that says how much a run does over again; without it, everything."""
+
+ALLOW_DELETES = ALLOW_DELETES_TAG
+"""The run tag, `true`, by which a person confirms deletions."""
 
 
 def word(text: str) -> str:
@@ -35,6 +53,16 @@ def group_name(workflow: Workflow) -> str:
 def pool_name(host: str) -> str:
     """The pool that bounds how many runs ask one host at once."""
     return f"api_{word(host)}"
+
+
+def targeted_job_name(workflow: Workflow, collection: str) -> str:
+    """The job that takes over single items or partitions of a collection."""
+    return f"targeted_{word(workflow.workflow.name)}_{word(collection)}"
+
+
+def replay_job_name(workflow: Workflow, collection: str) -> str:
+    """The job that tries a collection's quarantine again."""
+    return f"replay_{word(workflow.workflow.name)}_{word(collection)}"
 
 
 def rebuild_job_name(workflow: Workflow, collection: str) -> str:

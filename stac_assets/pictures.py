@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,13 +18,14 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-__all__ = ["LIMIT", "footprint_map", "timeline"]
+__all__ = ["LIMIT", "changes_chart", "footprint_map", "timeline"]
 
 LIMIT = 20_000
 """Bytes of a picture at most; it lives in Dagster's event log, once for every materialization."""
 
 _MOST_FOOTPRINTS = 2_000
 _BLUE = "#2a6fbb"
+_COLORS = ("#3a923a", _BLUE, "#c0392b")
 
 
 def footprint_map(parquet: Path) -> str:
@@ -80,6 +81,33 @@ def timeline(parquet: Path) -> str:
         axes.grid(axis="y", color="0.9")
 
     return _markdown("Timeline", draw, (4.6, 1.8))
+
+
+def changes_chart(history: Sequence[tuple[float, Sequence[int]]], kinds: Sequence[str]) -> str:
+    """Markdown with a PNG of stacked bars, one for each run in its order.
+
+    Args:
+        history: when each run was (seconds since 1970), and a count for each kind.
+        kinds: what the counts are called.
+    """
+    counts = np.array([values for _, values in history])
+    days = [datetime.fromtimestamp(when, UTC) for when, _ in history]
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(history))
+        base = np.zeros(len(history))
+        for number, (kind, color) in enumerate(zip(kinds, _COLORS, strict=True)):
+            axes.bar(places, counts[:, number], bottom=base, label=kind, color=color)
+            base += counts[:, number]
+        shown = places[:: max(1, -(-len(places) // 6))]
+        axes.set_xticks(shown, [f"{days[place]:%m-%d %H:%M}" for place in shown])
+        axes.set_ylabel("items")
+        axes.set_xlabel("runs (UTC)")
+        axes.legend(frameon=False, ncols=len(kinds), loc="lower left", bbox_to_anchor=(0, 1))
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+
+    return _markdown("Changes over time", draw, (4.6, 2.0))
 
 
 def _bins(days: int) -> int:

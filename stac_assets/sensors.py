@@ -1,17 +1,19 @@
-"""One sensor a collection: it asks the source what is new in the latest windows, and requests exactly those."""
+"""One sensor a collection: it looks at the source for what is behind, and requests runs of exactly that."""
 
-import asyncio
 import json
-import time
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import dagster as dg
 
+# Dagster gives no public name to the states of a backfill
+from dagster._core.execution.backfill import BulkActionStatus
+
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
-from stac_assets.names import rebuild_job_name, sync_sensor_name
+from stac_assets.names import MODE, asset_key, rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
 from stac_manager.http import public_url
-from stac_manager.pipeline import Chain
+from stac_manager.pipeline import Chain, Finding, Look
 from stac_manager.times import utc_now
 
 __all__ = ["build_sync_sensor"]
@@ -19,11 +21,23 @@ __all__ = ["build_sync_sensor"]
 _BUDGET = 40.0
 """Seconds; a tick that takes a minute loses its result and its cursor."""
 
-_AGAIN_AFTER = 3600.0
-"""Seconds until a window whose run did not bring it up to date is asked for again."""
+_AGAIN_AFTER = 900.0
+"""Seconds until a partition whose run did not bring it up to date is asked for again."""
+
+_MOST_REQUESTS = 25
+"""Runs that one tick asks for; the next one asks for more."""
 
 Cursor = dict[str, tuple[str, float]]
-"""Partition -> fingerprint that a run was requested for, and when (seconds since 1970)."""
+"""Partition -> from which state a run was requested, and when (seconds since 1970). It may be lost: then a partition
+whose run failed is only tried again sooner."""
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinition:
@@ -34,9 +48,9 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
     @dg.sensor(
         name=sync_sensor_name(workflow, collection),
         job_name=rebuild_job_name(workflow, collection),
-        minimum_interval_seconds=workflow.sync.every_minutes * 60,
+        minimum_interval_seconds=max(1, round(workflow.sync.every_minutes * 60)),
         default_status=status,
-        description=f"Asks {public_url(workflow.source.address)} what is new in the latest windows of {collection}.",
+        description=f"Finds what of {collection} is behind {public_url(workflow.source.address)}.",
     )
     def sync(
         context: dg.SensorEvaluationContext,
@@ -45,32 +59,71 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         source: SourceResource,
     ) -> dg.SensorResult | dg.SkipReason:
         chain = open_chain(workflow, collection, storage, schemas, source)
-        cursor: Cursor = json.loads(context.cursor) if context.cursor else {}
-        requests = list(_requests(chain, cursor))
+        cursor = _read(context.cursor)
+        look = Look(chain, busy=_busy(context.instance, workflow, collection), seconds=_BUDGET)
+        requests = list(_requests(chain, look.run(), cursor))
         if not requests:
-            return dg.SkipReason(f"nothing new in the latest {workflow.sync.latest_windows} windows")
-        kept = dict(sorted(cursor.items())[-10 * workflow.sync.latest_windows :])
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps(kept))
+            return dg.SkipReason(f"nothing is behind, as far as {look.requests} requests tell")
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
 
     return sync
 
 
-def _requests(chain: Chain, cursor: Cursor) -> Iterator[dg.RunRequest]:
-    started = time.monotonic()
-    keys = chain.scheme.keys(utc_now())[-chain.workflow.sync.latest_windows :]
-    for partition in reversed(keys):
-        if time.monotonic() - started > _BUDGET:
+def _read(text: str | None) -> Cursor:
+    """The cursor; a damaged one, or one of another version, is as good as none."""
+    try:
+        found = json.loads(text or "{}")
+        return {str(key): (str(state), float(when)) for key, (state, when) in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _requests(chain: Chain, findings: list[Finding], cursor: Cursor) -> Iterator[dg.RunRequest]:
+    now = utc_now().timestamp()
+    for partition in [key for key, (_, when) in cursor.items() if abs(now - when) >= _AGAIN_AFTER]:
+        del cursor[partition]
+    asked = 0
+    for finding in findings:
+        manifest = chain.raw.current(finding.partition)
+        state = f"{manifest.content_hash[:12]}:{manifest.details['probe']}" if manifest else "none"
+        if cursor.get(finding.partition, ("",))[0] == state:
+            continue
+        if asked == _MOST_REQUESTS:
             return
-        left = max(1.0, _BUDGET - (time.monotonic() - started))
-        fingerprint = asyncio.run(asyncio.wait_for(chain.probe(partition), left)).fingerprint
-        if chain.is_current(partition, fingerprint):
-            continue
-        now = utc_now().timestamp()
-        before, when = cursor.get(partition, ("", 0.0))
-        if before == fingerprint and now - when < _AGAIN_AFTER:
-            continue
-        cursor[partition] = (fingerprint, now)
+        asked += 1
+        cursor[finding.partition] = (state, now)
         yield dg.RunRequest(
-            run_key=f"{chain.collection}:{partition}:{fingerprint}:{int(now // _AGAIN_AFTER)}",
-            partition_key=partition,
+            # a key that came before would be passed over, and the same change may come again
+            run_key=f"{chain.collection}:{finding.partition}:{state}:{int(now)}",
+            partition_key=finding.partition,
+            tags={MODE: finding.mode, "stac_manager/reason": _tag(finding.reason)},
         )
+
+
+def _tag(text: str) -> str:
+    return quote(text.replace(" ", "_").replace(",", ""), safe="_-.")[:63]
+
+
+def _busy(instance: dg.DagsterInstance, workflow: Workflow, collection: str) -> set[str]:
+    """The partitions that a run or a backfill is about to write."""
+    job = rebuild_job_name(workflow, collection)
+    key = asset_key(workflow, collection, "raw_items")
+    busy: set[str] = set()
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+        if run.job_name == job or key in (run.asset_selection or ()):
+            busy |= _partitions_of(run, workflow)
+    for backfill in instance.get_backfills(status=BulkActionStatus.REQUESTED):
+        origin = backfill.partition_set_origin
+        if key in (backfill.asset_selection or ()) or (origin and origin.partition_set_name.startswith(f"{job}_")):
+            busy |= set(backfill.partition_names or ())
+    return busy
+
+
+def _partitions_of(run: dg.DagsterRun, workflow: Workflow) -> set[str]:
+    tags = run.tags
+    if "dagster/partition" in tags:
+        return {tags["dagster/partition"]}
+    first, last = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
+    if first is None or last is None:
+        return set()
+    return {name for name in workflow.scheme().keys(utc_now()) if first <= name <= last}

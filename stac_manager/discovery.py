@@ -52,6 +52,8 @@ class StacApi:
     """`GET`, `POST` or both, as the landing page advertises them."""
     sortable: bool
     """Whether item-search can sort (STAC API, Sort extension)."""
+    fields: bool
+    """Whether item-search can leave out members of items (STAC API, Fields extension)."""
     filters: frozenset[str]
     """Which of `query` and `cql2` item-search declares to hear; others it would silently ignore."""
     collections_url: str
@@ -113,7 +115,8 @@ def _line(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-_FILTERS = {"query": ConformanceClasses.QUERY, "cql2": ConformanceClasses.FILTER}
+_FILTERS = {"query": "query", "cql2": "filter"}
+"""Our name of a way to filter -> the name of its conformance class."""
 
 
 def _authoriser(url: str, credentials: Credentials | None) -> Callable[[Request], Request]:
@@ -186,6 +189,7 @@ def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
         )
     searches = [link for link in client.get_links("search") if link.absolute_href]
     methods = {str(link.extra_fields.get("method", "GET")).upper() for link in searches}
+    extensions = _search_extensions(client)
     data = client.get_single_link("data")
     collections_url = data.absolute_href if data else f"{url.rstrip('/')}/collections"
     return StacApi(
@@ -193,11 +197,21 @@ def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
         title=client.title or client.id,
         search_url=(searches[0].absolute_href if searches else f"{url.rstrip('/')}/search") if searchable else None,
         search_methods=frozenset(methods or {"GET"}),
-        sortable=client.conforms_to(ConformanceClasses.SORT),
-        filters=frozenset(name for name, declared in _FILTERS.items() if client.conforms_to(declared)),
+        sortable="sort" in extensions,
+        fields="fields" in extensions,
+        filters=frozenset(name for name, declared in _FILTERS.items() if declared in extensions),
         collections_url=collections_url,
         io=io,
     )
+
+
+_SEARCH_EXTENSION = re.compile(r"https://api\.stacspec\.org/v1\.[^/]+/item-search#(\w+)\Z")
+"""Each extension has a version of its own; pystac-client knows those of 1.0 only."""
+
+
+def _search_extensions(client: Client) -> set[str]:
+    declared = (_SEARCH_EXTENSION.match(str(uri)) for uri in client.get_conforms_to())
+    return {match[1] for match in declared if match}
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ Memory stays small however many there are, and the result is the same in whateve
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from stac_manager.errors import StorageError
 from stac_manager.items import Refusal, content_hash, dumps, loads, storable
+from stac_manager.scratch import scratch_folder
 
 __all__ = [
     "ItemSpool",
@@ -75,19 +74,22 @@ class _Spool:
     table: str
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="stac-manager-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "spool.sqlite", isolation_level=None)
-        self._db.execute("PRAGMA page_size = 65536")  # an item of usual size in one page
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.execute(self.table)
+        with ExitStack() as opened:
+            self._folder = opened.enter_context(scratch_folder())
+            self._db = sqlite3.connect(self._folder / "spool.sqlite", isolation_level=None)
+            opened.callback(self._db.close)
+            self._db.execute("PRAGMA page_size = 65536")  # an item of usual size in one page
+            self._db.execute("PRAGMA journal_mode = OFF")
+            self._db.execute("PRAGMA synchronous = OFF")
+            with self._writing():
+                self._db.execute(self.table)
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
-        self._folder.cleanup()
+        self._opened.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -96,7 +98,7 @@ class _Spool:
             yield
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise StorageError(f"{self._folder.name}: no room for what passes between steps: {error}") from None
+            raise StorageError(f"{self._folder}: no room for what passes between steps: {error}") from None
 
     def _count(self, table: str) -> int:
         return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - a constant name

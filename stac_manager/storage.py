@@ -1,28 +1,37 @@
 """Where files are kept: a local folder, or a bucket by `s3://`, `gs://` or `az://`, all through obstore.
 
-Every file appears whole or not at all: local writes go to a staging file that is renamed, object stores publish on
-completion.
+Every file appears whole or not at all: local writes go to a staging file that is renamed once it is on the disk, object
+stores publish on completion. What a killed writer leaves is named `<name>#<number>`, which `list` leaves out.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore, MemoryStore, from_url
 
 from stac_manager.errors import StorageError
+from stac_manager.locks import LeaseObject, Lock, Patience, file_lock, held_once, lease
+from stac_manager.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 __all__ = ["Storage"]
+
+_STAGING = re.compile(r"(?P<name>.+)#\d+", re.DOTALL)
+_CHUNK = 1 << 20
 
 
 class Storage:
@@ -33,14 +42,15 @@ class Storage:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = str(root).rstrip("/") or "/"
+        scheme, colon, path = str(root).rpartition("://")
+        self.root = f"{scheme}{colon}{path.rstrip('/') or '/' * (scheme in ('', 'file'))}"
         self._local: Path | None = None
         try:
-            if "://" in self.root and not self.root.startswith("file://"):
-                self._store: ObjectStore = from_url(self.root)
-            else:
+            if scheme in ("", "file"):
                 self._local = Path(self.root.removeprefix("file://")).expanduser().resolve()
-                self._store = LocalStore(self._local, mkdir=True)
+                self._store: ObjectStore = LocalStore(self._local, mkdir=True)
+            else:
+                self._store = from_url(self.root)
         except (BaseError, OSError, RuntimeError, ValueError) as error:
             raise StorageError(f"{self.root}: cannot be used as storage: {_first_line(error)}") from None
 
@@ -49,13 +59,31 @@ class Storage:
         return str(self._local / key) if self._local else f"{self.root}/{key}"
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """Write bytes, or the content of a local file, under a key.
+        """Write bytes, or the content of a local file, under a key. In a local folder it outlasts a power cut.
 
         Raises:
             StorageError: nothing was written; what was there before is still whole.
         """
         with self._failing("written", key):
-            obstore.put(self._store, key, content)
+            if self._local:
+                _write_file(self._path(key), content)
+            else:
+                obstore.put(self._store, key, content)
+
+    def copy(self, source_key: str, target_key: str) -> None:
+        """Put the content of a key under another one, replacing what is there; an object store does it by itself.
+
+        Raises:
+            StorageError: there is no such key, or nothing was written; what was there before is still whole.
+        """
+        with self._failing("copied", source_key):
+            if self._local:
+                # not a hard link, which whoever edits one of the two in place would not expect
+                _write_file(self._path(target_key), self._path(source_key))
+            elif source_key == target_key:
+                obstore.head(self._store, source_key)  # S3 refuses to copy an object onto itself
+            else:
+                obstore.copy(self._store, source_key, target_key)
 
     def get(self, key: str) -> bytes | None:
         """The content of a key, or None where there is none."""
@@ -93,6 +121,46 @@ class Storage:
         with self._failing("listed", prefix):
             return sorted(str(meta["path"]) for batch in obstore.list(self._store, prefix) for meta in batch)
 
+    def lock(
+        self, key: str, *, wait: float = 600.0, waiting: Callable[[], None] | None = None
+    ) -> AbstractContextManager[Lock]:
+        """Hold a key that stands for what is to be written, so that no other thread, process or host writes it too.
+
+        A thread that holds it already goes on at once. The key must be of its own: a local one stays as an empty file,
+        on an object store it is there as long as the lock is held.
+
+        Args:
+            key: of the lock.
+            wait: how many seconds to wait for another writer.
+            waiting: called once, if it has to wait at all.
+
+        Raises:
+            StorageError: another writer did not end in time, or the place cannot be locked.
+        """
+        place, failing = self.locate(key), partial(self._failing, "locked", key)
+
+        def take() -> AbstractContextManager[Lock]:
+            patience = Patience(place, wait, waiting)
+            if self._local:
+                return file_lock(self._path(key), patience, failing)
+            return lease(LeaseObject(self._store, key, place, failing), patience)
+
+        # what is in memory is another's, though it be of the same name
+        return held_once(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
+
+    def sweep(self, key: str) -> None:
+        """Remove what killed writers left of a key. Call it while no other writes the key."""
+        with self._failing("swept", key):
+            if self._local:
+                path = self._path(key)
+                _sweep(path.parent, path.name)
+
+    def sweep_folder(self, folder: str) -> None:
+        """Remove what killed writers left directly in a folder. Call it while no other writes in there."""
+        with self._failing("swept", folder):
+            if self._local:
+                _sweep(self._path(folder) if folder else self._local, None)
+
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
         """A local file with the content of a key: the file itself in a folder, a temporary copy of an object.
@@ -106,8 +174,8 @@ class Storage:
                 raise StorageError(f"{path}: is missing")
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="stac-manager-") as folder:
-            path = Path(folder) / Path(key).name
+        with scratch_folder() as folder:
+            path = folder / Path(key).name
             with self._failing("read", key), path.open("wb") as file:
                 try:
                     for chunk in obstore.get(self._store, key).stream():
@@ -115,6 +183,12 @@ class Storage:
                 except FileNotFoundError:
                     raise StorageError(f"{self.locate(key)}: is missing") from None
             yield path
+
+    def _path(self, key: str) -> Path:
+        """The local file of a key; what obstore would not take as a key is none here either."""
+        if not self._local or {"", ".", ".."} & set(key.split("/")) or "\0" in key or _STAGING.fullmatch(key):
+            raise StorageError(f"{self.locate(key)!a}: is no name for a file")
+        return self._local / key
 
     @contextmanager
     def _failing(self, verb: str, key: str) -> Iterator[None]:
@@ -125,4 +199,57 @@ class Storage:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(reason).splitlines()[0]
+
+
+def _write_file(path: Path, content: bytes | Path) -> None:
+    """Write a file that is whole and on the disk before it gets its name."""
+    _make_folder(path.parent)
+    for number in count(1):
+        staging = path.with_name(f"{path.name}#{number}")
+        try:
+            file = staging.open("xb")
+            break
+        except FileExistsError:
+            continue
+    try:
+        with file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, _CHUNK)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staging.replace(path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # some file systems cannot, and the file has its name already
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(folder: Path, name: str | None) -> None:
+    """Remove staging files of one name, or of any."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        staged = _STAGING.fullmatch(path.name)
+        if staged and name in (None, staged["name"]) and path.is_file():
+            path.unlink(missing_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["Window", "format_rfc3339", "parse_interval", "parse_rfc3339", "utc_now"]
+__all__ = ["Window", "format_rfc3339", "parse_interval", "parse_rfc3339", "timestamp", "utc_now"]
 
 _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:)(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:?\d{2})\Z", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
@@ -43,6 +44,16 @@ def format_rfc3339(instant: datetime) -> str:
 def utc_now() -> datetime:
     """The present instant, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def timestamp() -> str:
+    """The present to the second, for records; `SOURCE_DATE_EPOCH` sets another instant, so that bytes can be the same.
+
+    Source: reproducible-builds.org, SOURCE_DATE_EPOCH (seconds since 1970).
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    instant = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else utc_now()
+    return format_rfc3339(instant.replace(microsecond=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,18 @@ class PartitionScheme:
             )
         return Window(start, _next(start, self.by))
 
+    def may_have(self, key: str) -> bool:
+        """Whether a partition of that name exists now or will, whatever the clock says."""
+        try:
+            window = self.window(key)
+        except UsageError:
+            return False
+        return self.end is None or window.start <= self.end
+
+    def home_of(self, instant: datetime) -> str:
+        """The partition that an instant belongs to; the first one holds what lies before it."""
+        return self.key_of(max(instant, self.first))
+
     def keys(self, now: datetime) -> list[str]:
         """Every partition name in order, up to the window that holds `now`, or the scheme's end if that is earlier."""
         return [self.key_of(start) for start in self._starts(now)]

@@ -20,9 +20,10 @@ _COMMANDS = {
     "validate": "validate",
     "output": "output",
     "rebuild-catalog": "rebuild",
+    "replay-failed": "replay",
     "check-config": "check_config",
 }
-_PLANNED = ("scaffold-items", "update-metadata", "replay-failed")
+_PLANNED = ("scaffold-items", "update-metadata")
 
 
 class _Commands(click.Group):

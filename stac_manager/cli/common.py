@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stac_manager.errors import InputError, UsageError
 from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
 from stac_manager.items import Item, Refusal, dumps, item_problem, loads, printable
+from stac_manager.scratch import scratch_folder
 from stac_manager.spool import quarantine_record
-from stac_manager.times import format_rfc3339, parse_interval, utc_now
+from stac_manager.times import format_rfc3339, parse_interval, timestamp, utc_now
 
 __all__ = [
     "BBOX",
@@ -37,16 +37,10 @@ __all__ = [
     "not_yet",
     "progress",
     "shared_options",
-    "timestamp",
     "values_of",
 ]
 
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
-
-
-def timestamp() -> str:
-    """The present, to the second, as quarantine records have it."""
-    return format_rfc3339(utc_now().replace(microsecond=0))
 
 
 @dataclass
@@ -75,6 +69,8 @@ class Run:
     summary: Summary = field(default_factory=Summary)
     failures: list[dict[str, Any]] = field(default_factory=list)
     red_checks: list[str] = field(default_factory=list)
+    ran: set[tuple[str, str]] = field(default_factory=set)
+    """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -125,8 +121,8 @@ class Run:
         """Write a stac-geoparquet file; items that it cannot hold are refused."""
         from stac_manager.output import write_geoparquet
 
-        with tempfile.TemporaryDirectory(prefix="stac-manager-") as folder:
-            spooled, made = Path(folder) / "items.ndjson.zst", Path(folder) / "items.parquet"
+        with scratch_folder() as folder:
+            spooled, made = folder / "items.ndjson.zst", folder / "items.parquet"
             write_lines(spooled, map(dumps, items))
             result = write_geoparquet(lambda: _values(spooled), made)
             for refusal in result.refused:

@@ -18,12 +18,11 @@ from stac_manager.cli.common import (
     console,
     progress,
     shared_options,
-    timestamp,
 )
 from stac_manager.errors import UsageError
 from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, SearchFilter, StacApiSource
-from stac_manager.times import Window, parse_interval
+from stac_manager.times import Window, parse_interval, timestamp
 
 __all__ = ["fetch_items"]
 

@@ -164,11 +164,20 @@ class Partitions(Section):
 class Sync(Section):
     """How the catalog is kept in step with its source."""
 
-    every_minutes: Annotated[int, Field(ge=1, le=525_600), NOT_BOOL] = 15
+    every_minutes: Annotated[float, Field(ge=0.05, le=525_600), NOT_BOOL] = 15
     """Minutes between two looks at the source."""
 
     latest_windows: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] = 2
-    """How many of the newest partitions each look covers."""
+    """How many of the newest partitions each look covers; older ones take turns."""
+
+    request_budget: Annotated[int, Field(ge=1, le=100_000), NOT_BOOL] = 60
+    """About how many requests one look may cost; what it pays for is compared, and the next look goes on from there."""
+
+    overlap_minutes: Annotated[float, Field(ge=0, le=525_600), NOT_BOOL] = 60
+    """How far behind the newest known update each look starts: updates become visible late, and clocks differ."""
+
+    delete_threshold: Annotated[float, Field(ge=0, le=1), NOT_BOOL] = 0.1
+    """The share of a partition's items above which deletions at the source wait until a person confirms them."""
 
 
 class Processing(Section):
@@ -204,6 +213,9 @@ def _member(value: Any, *names: str) -> Any:
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
     return value
+
+
+_NOTHING: Mapping[str, set[str]] = {}
 
 
 def _hashed(value: Any) -> str | None:
@@ -284,10 +296,11 @@ class Workflow(Section):
         assert start is not None, "a workflow without a start is refused when it is read"
         return PartitionScheme(self.partitions.by, start, self.partitions.end or temporal.end_date)
 
-    def section_hash(self, *names: str) -> str:
+    def section_hash(self, *names: str, leaving_out: Mapping[str, set[str]] = _NOTHING) -> str:
         """16 hex digits that change when one of these top-level sections changes, for code versions.
 
-        Defaults count as absent, and secrets are left out: a new password changes nothing.
+        `leaving_out` names, by section, members that do not count. Defaults count as absent, and secrets are left out:
+        a new password changes nothing.
 
         Raises:
             ValueError: there is no section of that name.
@@ -295,6 +308,6 @@ class Workflow(Section):
         unknown = set(names) - set(type(self).model_fields)
         if unknown:
             raise ValueError(f"a workflow has no section {', '.join(sorted(unknown))}")
-        sections = self.model_dump(include=set(names), exclude_defaults=True)
+        sections = self.model_dump(include=set(names), exclude=dict(leaving_out), exclude_defaults=True)
         canonical = json.dumps(sections, sort_keys=True, separators=(",", ":"), default=_hashed)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]

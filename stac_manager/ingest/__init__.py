@@ -1,14 +1,15 @@
-"""Fetch items: from a source, by windows of time, each item once and in the order of ids."""
+"""Fetch items: from a source, by windows of time or by ids, each item once and in the order of ids."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-from stac_manager.ingest.ownership import belongs_to
-from stac_manager.ingest.source import FetchFacts, Page, PageSink, Probe, Source
-from stac_manager.ingest.stac_api import PAGE_SIZE, SearchFilter, StacApiSource
+from stac_manager.ingest.filters import SearchFilter
+from stac_manager.ingest.ownership import belongs_to, home_of
+from stac_manager.ingest.source import FetchFacts, Language, Page, PageSink, Probe, Since, Source
+from stac_manager.ingest.stac_api import PAGE_SIZE, StacApiSource
 from stac_manager.spool import ItemSpool, RefusalSpool, SpooledItem
 from stac_manager.times import Window
 
@@ -16,14 +17,20 @@ __all__ = [
     "PAGE_SIZE",
     "FetchFacts",
     "IngestModule",
+    "Language",
     "Page",
     "PageSink",
     "Probe",
     "SearchFilter",
+    "Since",
     "Source",
     "StacApiSource",
     "belongs_to",
+    "home_of",
 ]
+
+Progress = Callable[[int, int | None], None]
+"""Hears how many items each page brought, and how many are expected in all, where that is known."""
 
 
 class IngestModule:
@@ -49,16 +56,28 @@ class IngestModule:
         window: Window | None = None,
         *,
         limit: int | None = None,
-        progress: Callable[[int, int | None], None] | None = None,
+        progress: Progress | None = None,
+        since: Since | None = None,
+        seconds: float | None = None,
     ) -> FetchFacts:
-        """Fetch the closed window (None: everything).
-
-        `progress` hears how many items each page brought, and how many are expected in all, where that is known.
+        """Fetch the closed window (None: everything), or what was updated of it since an instant.
 
         Raises:
             SourceError: the source failed or is not complete.
+            TimeoutError: it took longer than `seconds`.
         """
+        fetched = self.source.fetch(window, self._sink(progress), limit, since=since)
+        return asyncio.run(asyncio.wait_for(fetched, seconds))
 
+    def find(self, ids: Sequence[str], progress: Progress | None = None) -> FetchFacts:
+        """Fetch the items with these ids, whatever their time; ids that the source does not have bring nothing.
+
+        Raises:
+            SourceError: the source failed.
+        """
+        return asyncio.run(self.source.find(ids, self._sink(progress)))
+
+    def _sink(self, progress: Progress | None) -> PageSink:
         def sink(page: Page, total: int | None) -> None:
             self.outside += page.outside
             self.items.add(page.items)
@@ -67,7 +86,7 @@ class IngestModule:
             if progress:
                 progress(page.received, total)
 
-        return asyncio.run(self.source.fetch(window, sink, limit))
+        return sink
 
     @property
     def received(self) -> int:

@@ -7,7 +7,7 @@ that the server gave them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -65,6 +65,10 @@ class FetchedItem:
             ValueError: it cannot be read.
         """
         return item_time({"properties": self.times})
+
+    def updated_at(self) -> datetime | None:
+        """`updated` as an instant; None where the item does not say."""
+        return datetime.fromisoformat(self.updated).replace(tzinfo=UTC) if self.updated else None
 
     def interval(self) -> tuple[datetime, datetime] | None:
         """The closed interval that a search by range matches.
@@ -124,7 +128,7 @@ def _member(line: bytes, secrets: frozenset[str]) -> FetchedItem | Refusal:
 
 def _sortable(time: Any) -> str:
     try:
-        return f"{parse_rfc3339(time):%Y%m%d%H%M%S%f}"
+        return parse_rfc3339(time).replace(tzinfo=None).isoformat(timespec="microseconds")
     except (ValueError, TypeError):
         return ""
 

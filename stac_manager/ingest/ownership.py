@@ -8,7 +8,7 @@ from stac_manager.items import Item, item_interval, item_time
 from stac_manager.times import Window
 from stac_manager.windows import PartitionScheme
 
-__all__ = ["belongs_to"]
+__all__ = ["belongs_to", "home_of"]
 
 
 def belongs_to(item: Item, key: str, scheme: PartitionScheme) -> bool:
@@ -25,16 +25,22 @@ def belongs_to(item: Item, key: str, scheme: PartitionScheme) -> bool:
     instant, interval = item_time(item), item_interval(item)
     if instant is None or interval is None:
         raise ValueError("the item has neither `datetime` nor `start_datetime`")
-    if _key(instant, scheme) == key:
+    if scheme.home_of(instant) == key:
         return True
-    home = scheme.window(_key(instant, scheme))
-    if _meets(interval, home):
-        return False
-    return _key(interval[0], scheme) == key
+    return not _meets(interval, scheme.window(scheme.home_of(instant))) and scheme.home_of(interval[0]) == key
 
 
-def _key(instant: datetime, scheme: PartitionScheme) -> str:
-    return scheme.key_of(max(instant, scheme.first))
+def home_of(item: Item, scheme: PartitionScheme) -> str:
+    """The partition that an item belongs to.
+
+    Raises:
+        ValueError: the item has no time at all, or one that cannot be read.
+    """
+    instant, interval = item_time(item), item_interval(item)
+    if instant is None or interval is None:
+        raise ValueError("the item has neither `datetime` nor `start_datetime`")
+    home = scheme.home_of(instant)
+    return home if _meets(interval, scheme.window(home)) else scheme.home_of(interval[0])
 
 
 def _meets(interval: tuple[datetime, datetime], window: Window) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from stac_manager.errors import IncompleteError, SourceError
 from stac_manager.http import HttpClient, TooMuchError
 from stac_manager.ingest.paging import ApiPage, Query
-from stac_manager.ingest.placing import by_density, is_within
+from stac_manager.ingest.placing import by_density, is_within, never_asked
 from stac_manager.ingest.source import FetchFacts, Page, PageSink
 from stac_manager.times import Window
 
@@ -309,6 +309,8 @@ class Scan:
         if claim in _USUAL_CAPS and claim == self._largest_claim and part.pages > 1:
             raise _DoubtError(f"the server's count is just {claim}, where many stop counting")
         if claim is not None and part.received < claim:
+            if part.pages == 1 and await self._counts_anew(part):
+                return  # not where there are more: what went away between pages may hide what is there
             await self._require_false_count(part, claim)
             claim = None
         if part.changed and self._trusts_counts:
@@ -318,6 +320,14 @@ class Scan:
         if claim is None and part.astray and part.window:
             await self._require_hearing()
         self._require_an_end(part, page, claim)
+
+    async def _counts_anew(self, part: _Slice) -> bool:
+        """Whether the count is met by what came, once the server cannot give one from before a deletion."""
+        again = await self._ask(self._build(never_asked(part.window), 1), self._client.settings.attempts)
+        if again.matched != part.received or part.outside:
+            return False
+        part.claim = again.matched
+        return True
 
     async def _require_hearing(self) -> None:
         if not await self._hears_windows():

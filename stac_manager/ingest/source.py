@@ -1,16 +1,28 @@
-"""What a source of items is: it yields the items of a window, and tells whether a window changed."""
+"""What a source of items is: it yields the items of a window, and tells what of it changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
 from stac_manager.ingest.members import FetchedItem
 from stac_manager.items import Refusal
 from stac_manager.times import Window
 
-__all__ = ["FetchFacts", "Page", "PageSink", "Probe", "Source"]
+__all__ = ["FetchFacts", "Language", "Page", "PageSink", "Probe", "Since", "Source"]
+
+Language = Literal["cql2", "query"]
+"""A way to put a condition on a property: the Filter extension of STAC API, or its Query extension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Only items whose `updated` is at or after an instant; asked for in a language that the source proved to hear."""
+
+    instant: datetime
+    language: Language
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +83,53 @@ class Source(Protocol):
         ...
 
     async def probe(self, window: Window) -> Probe:
-        """Look at a window with one request."""
+        """Look at a window with one request, or two where items do not say when they were updated."""
         ...
 
-    async def fetch(self, window: Window | None, sink: PageSink, limit: int | None = None) -> FetchFacts:
+    async def newest(self, window: Window) -> datetime | None:
+        """The latest `updated` of the window's items that is not in the future.
+
+        None where the source does not sort by it, or items do not say it.
+
+        Raises:
+            SourceError: the source failed.
+        """
+        ...
+
+    async def hears_updated(self, window: Window) -> Language | Literal["no"] | None:
+        """Which language the source filters `updated` by, as its answers about known items of the window prove.
+
+        `no` where none proves to work; None where the window has no item to ask about, so that it is to be asked again.
+
+        Raises:
+            SourceError: the source failed.
+        """
+        ...
+
+    async def fetch(
+        self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
+    ) -> FetchFacts:
         """Hand every item that the source has in the closed window to `sink`; items may come more than once.
 
         Args:
             window: None takes the whole collection.
             sink: takes the pages as they arrive.
             limit: stop when this many different items have come.
+            since: only what was updated at or after an instant.
 
         Raises:
-            SourceError: the source failed; what reached the sink is not the whole.
+            SourceError: the source failed, or does not hear `since`; what reached the sink is not the whole.
             IncompleteError: the source has more than it gave, or it cannot be shown that it has not.
+        """
+        ...
+
+    async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
+        """Hand every item with one of these ids to `sink`, whatever its time, if it passes the filters.
+
+        Ids that the source does not have bring nothing. Where a source gives items by their ids only, and not by ids
+        and filters together, they come as they are found.
+
+        Raises:
+            SourceError: the source failed; what did not reach the sink may be there all the same.
         """
         ...

@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from stac_manager.discovery import StacApi, open_api
 from stac_manager.errors import UsageError
 from stac_manager.http import Credentials, HttpClient, HttpSettings
+from stac_manager.ingest.filters import SearchFilter
 from stac_manager.ingest.hygiene import without_secrets
+from stac_manager.ingest.look import look, newest_update
+from stac_manager.ingest.lookup import Lookup
 from stac_manager.ingest.paging import ApiPage, Query, fetch_page
-from stac_manager.ingest.scan import Scan
-from stac_manager.ingest.source import FetchFacts, PageSink, Probe
+from stac_manager.ingest.queries import Queries
+from stac_manager.ingest.scan import Ask, Scan
+from stac_manager.ingest.source import FetchFacts, Language, PageSink, Probe, Since
+from stac_manager.ingest.updates import Hearing, only_since
 from stac_manager.times import Window
 
-__all__ = ["PAGE_SIZE", "SearchFilter", "StacApiSource"]
+__all__ = ["PAGE_SIZE", "StacApiSource"]
 
 PAGE_SIZE = 250
 """Items a page to ask for, where nothing else is said."""
-
-_PROBE_SIZE = 100
-
-
-@dataclass(frozen=True)
-class SearchFilter:
-    """What a search asks for beside collection and time, in the terms of STAC API Item Search."""
-
-    bbox: tuple[float, ...] | None = None
-    intersects: Mapping[str, Any] | None = None
-    """A GeoJSON geometry."""
-    cql2: Mapping[str, Any] | None = None
-    """CQL2 JSON (STAC API, Filter extension)."""
-    query: Mapping[str, Any] | None = None
-    """STAC API, Query extension."""
-
-    def body(self) -> dict[str, Any]:
-        """The members of a POST body."""
-        members = {"bbox": self.bbox, "intersects": self.intersects, "query": self.query, "filter": self.cql2}
-        body: dict[str, Any] = {name: value for name, value in members.items() if value is not None}
-        return {**body, "filter-lang": "cql2-json"} if self.cql2 is not None else body
-
-    def params(self) -> dict[str, str]:
-        """The parameters of a GET request."""
-        params = {
-            name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-            for name, value in self.body().items()
-        }
-        return {**params, "bbox": ",".join(f"{number:.12g}" for number in self.bbox)} if self.bbox else params
 
 
 @dataclass
@@ -97,49 +73,47 @@ class StacApiSource:
 
     async def probe(self, window: Window) -> Probe:
         """The server's count and a hash of the items changed last (where it can sort; else of its first page)."""
-        async with self._client() as client:
-            query = self._query(window, _PROBE_SIZE, newest_first=True)
-            return _probe_of(await fetch_page(client, query, secrets=self._secrets))
+        async with self._asking() as (_, ask):
+            return await look(ask, self._queries(), window, self.http.attempts)
 
-    async def fetch(self, window: Window | None, sink: PageSink, limit: int | None = None) -> FetchFacts:
+    async def newest(self, window: Window) -> datetime | None:
+        """The latest `updated` of the window's items that is not in the future; None where it cannot be told."""
+        async with self._asking() as (_, ask):
+            return await newest_update(ask, self._queries(), window, self.http.attempts)
+
+    async def hears_updated(self, window: Window) -> Language | Literal["no"] | None:
+        """Which language the API filters `updated` by; see `stac_manager.ingest.updates` for how it is proven."""
+        async with self._asking() as (_, ask):
+            return await Hearing(ask, self._queries, self.filter, window, self.http.attempts).language()
+
+    async def fetch(
+        self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
+    ) -> FetchFacts:
         """Hand every item of the window to `sink`; see `stac_manager.ingest.scan` for how and what is proven."""
-        async with self._client() as client:
+        wanted = self.filter.since(since) if since else self.filter
+        plain = self._queries(SearchFilter()) if wanted.body() else None
+        take = only_since(since, sink, self.host) if since else sink
+        async with self._asking() as (client, ask):
+            scan = Scan(client, self._queries(wanted), plain, ask, take, self.collection_id)
+            return await scan.run(window, self.page_size, limit)
+
+    async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
+        """Hand the items with these ids to `sink`; see `stac_manager.ingest.lookup` for how."""
+        async with self._asking() as (client, ask):
+            return await Lookup(client, ask, self._queries(), sink, self.page_size, self._secrets).run(ids)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[tuple[HttpClient, Ask]]:
+        async with HttpClient(self.http, self.credentials, self.catalog_url) as client:
 
             async def ask(query: Query, attempts: int) -> ApiPage:
                 return await fetch_page(client, query, attempts=attempts, secrets=self._secrets)
 
-            plain = partial(self._query, plain=True) if self.filter.body() else None
-            scan = Scan(client, self._query, plain, ask, sink, self.collection_id)
-            return await scan.run(window, self.page_size, limit)
-
-    def _client(self) -> HttpClient:
-        return HttpClient(self.http, self.credentials, self.catalog_url)
+            yield client, ask
 
     @property
     def _secrets(self) -> frozenset[str]:
         return frozenset(name.lower() for name in self.credentials.params()) if self.credentials else frozenset()
 
-    def _query(self, window: Window | None, limit: int, *, newest_first: bool = False, plain: bool = False) -> Query:
-        wanted = SearchFilter() if plain else self.filter
-        api, interval = self.api, window.interval if window else None
-        time = {} if interval is None else {"datetime": interval}
-        if api.search_url is None:
-            return Query("GET", api.items_url(self.collection_id), self._params(wanted, time, limit))
-        newest_first = newest_first and api.sortable
-        if "POST" in api.search_methods:
-            body = {"collections": [self.collection_id], **time, "limit": limit, **wanted.body()}
-            if newest_first:
-                body["sortby"] = [{"field": "properties.updated", "direction": "desc"}]
-            return Query("POST", api.search_url, body=body)
-        params = self._params(wanted, {"collections": self.collection_id, **time}, limit)
-        return Query("GET", api.search_url, {**params, "sortby": "-properties.updated"} if newest_first else params)
-
-    def _params(self, wanted: SearchFilter, start: dict[str, str], limit: int) -> dict[str, str]:
-        if not self.api.search_url and any((wanted.intersects, wanted.cql2, wanted.query)):
-            raise UsageError(f"{self.host} has no item-search, so items can be filtered by time and bbox only")
-        return {**start, "limit": str(limit), **wanted.params()}
-
-
-def _probe_of(page: ApiPage) -> Probe:
-    seen = [page.matched, sorted((item.id, hashlib.sha256(item.line).hexdigest()) for item in page.items)]
-    return Probe(hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16], page.matched)
+    def _queries(self, wanted: SearchFilter | None = None) -> Queries:
+        return Queries(self.api, self.collection_id, self.filter if wanted is None else wanted)

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import batched
-from typing import Any
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from typing import Any, Literal
 
 from stac_manager.config import Workflow
 from stac_manager.errors import StorageError
-from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, belongs_to
-from stac_manager.items import Refusal, content_hash, dumps, loads, loads_exactly
+from stac_manager.ingest import FetchFacts, IngestModule, Probe, Since, Source
 from stac_manager.pipeline.builders import schema_store_of, source_of
-from stac_manager.pipeline.layout import source_collection_key
-from stac_manager.pipeline.manifest import STAGES, Ledger, Manifest, Place, Stage
-from stac_manager.pipeline.publishing import publish_collection, publish_partition
-from stac_manager.pipeline.stage_files import StageWriter, read_items
-from stac_manager.spool import SpooledItem, refusal_of
+from stac_manager.pipeline.layout import moved_key, partition_lock, publishing_key
+from stac_manager.pipeline.manifest import STAGES, FileRef, Ledger, Manifest, Place, Stage
+from stac_manager.pipeline.memory import Memory
+from stac_manager.pipeline.publishing import mark_unlisted, publish_collection, publish_partition
+from stac_manager.pipeline.raw import Progress, RawStage
+from stac_manager.pipeline.stage_files import StageWriter, read_index, read_whole
+from stac_manager.pipeline.validating import validate_partition
 from stac_manager.storage import Storage
-from stac_manager.times import Window
-from stac_manager.validate import ReportBuilder, SchemaStore, Validator
+from stac_manager.times import Window, parse_rfc3339, utc_now
+from stac_manager.validate import SchemaStore, Validator
 from stac_manager.windows import PartitionScheme
 
-__all__ = ["Chain", "Progress", "code_version"]
+__all__ = ["Chain", "Mode", "Progress", "code_version"]
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int], None]
-"""Hears how many items a step has just handled."""
+Mode = Literal["full", "scan", "changes", "resume", "replay"]
+"""How much a run does over again.
 
-_CODE = {"raw_items": "1", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
+`full`: everything. `scan`: the window is read whole, and what comes of it unchanged is left alone. `changes`: only what
+the source says has changed is asked for. `resume`: the source is not asked where the first stage is as it should be.
+`replay`: as `resume`, and what a stage refused is tried again.
+"""
+
+_CODE = {"raw_items": "2", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
 """Raised when the code of a stage changes what it makes."""
 
 _SECTIONS = {
@@ -44,11 +50,16 @@ _SECTIONS = {
 }
 """The parts of the workflow that a stage's result depends on."""
 
+_OF_NO_EFFECT = {"source": {"collections", "auth"}, "partitions": {"per_run", "end"}}
+"""Members of those parts that change which partitions there are, or who asks, but not what a partition holds."""
+
 
 def code_version(workflow: Workflow, stage: Stage) -> str:
     """Changes exactly when the stage would make something else of the same input."""
-    # where the output goes does not change what it is
-    made_of = workflow.section_hash(*_SECTIONS[stage]) if stage in _SECTIONS else "-".join(workflow.output.format)
+    if stage in _SECTIONS:
+        made_of = workflow.section_hash(*_SECTIONS[stage], leaving_out=_OF_NO_EFFECT)
+    else:
+        made_of = "-".join(workflow.output.format)  # where the output goes does not change what it is
     return f"{_CODE[stage]}-{made_of}"
 
 
@@ -78,37 +89,92 @@ class Chain:
         """How the collection's time is cut."""
         return self.workflow.scheme()
 
+    @cached_property
+    def raw(self) -> RawStage:
+        """The first stage."""
+        version = code_version(self.workflow, "raw_items")
+        return RawStage(self.workflow, self.collection, self.storage, self.source, version)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What earlier syncs found out."""
+        return Memory(self.storage, self.collection, code_version(self.workflow, "raw_items"))
+
     def place(self, stage: Stage, partition: str) -> Place:
         """Where a stage of a partition is kept."""
         return Place(collection=self.collection, stage=stage, partition=partition)
 
-    def window(self, partition: str) -> Window:
-        """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
-        window = self.scheme.window(partition)
-        temporal = self.workflow.source.filters.temporal
-        start = max(window.start, temporal.start_date or window.start)
-        return Window(start, min(window.end, temporal.end_date or window.end))
+    def partitions(self) -> list[str]:
+        """The names of all partitions up to the present one."""
+        return self.scheme.keys(utc_now())
+
+    def all_time(self) -> Window:
+        """From the start of the first partition to the end of the present one."""
+        keys = self.partitions()
+        return Window(self.raw.window(keys[0]).start, self.raw.window(keys[-1]).end)
+
+    @contextmanager
+    def locked(self, partition: str) -> Iterator[None]:
+        """Hold a partition while its stages are written and looked at; a second writer waits.
+
+        Raises:
+            StorageError: another run holds it for too long.
+        """
+
+        def waiting() -> None:
+            log.warning("%s %s: another run is writing it; waiting", self.collection, partition)
+
+        with self.storage.lock(partition_lock(self.collection, partition), waiting=waiting):
+            yield
 
     async def probe(self, partition: str) -> Probe:
         """Ask the source whether a partition's window still is as it was."""
-        return await self.source.probe(self.window(partition))
+        return await self.source.probe(self.raw.window(partition))
 
-    def is_current(self, partition: str, fingerprint: str) -> bool:
-        """Whether all stages of a partition are finished, from a source that looked as the fingerprint says."""
+    def is_finished(self, partition: str) -> bool:
+        """Whether every stage of a partition is there, made as the workflow says now, each from the one before."""
+        if any(self.storage.size(key(self.collection, partition)) is not None for key in (moved_key, publishing_key)):
+            return False
         before: Manifest | None = None
         for stage in STAGES:
-            manifest = self.place(stage, partition).read(self.storage)
-            if manifest is None or manifest.code_version != code_version(self.workflow, stage):
-                return False
-            if before is None and manifest.details["probe"] != fingerprint:
-                return False
-            if before is not None and manifest.input_hash != before.content_hash:
+            manifest = self._current(stage, partition, before)
+            if manifest is None:
                 return False
             before = manifest
         return True
 
-    def run(self, stage: Stage, partition: str, progress: Progress | None = None) -> Manifest:
+    def _current(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
+        """What a stage made last, if the stage would make the same again."""
+        manifest = read_whole(self.storage, self.place(stage, partition))
+        if manifest is None or manifest.code_version != code_version(self.workflow, stage):
+            return None
+        if upstream is not None and manifest.input_hash != upstream.content_hash:
+            return None
+        unfinished = stage == "published" and self.storage.size(publishing_key(self.collection, partition)) is not None
+        return None if unfinished else manifest
+
+    def is_current(self, partition: str, fingerprint: str) -> bool:
+        """Whether all stages of a partition are finished, from a source that looked as the fingerprint says."""
+        raw = read_whole(self.storage, self.place("raw_items", partition))
+        return raw is not None and raw.details["probe"] == fingerprint and self.is_finished(partition)
+
+    def run(
+        self,
+        stage: Stage,
+        partition: str,
+        progress: Progress | None = None,
+        *,
+        mode: Mode = "full",
+        allow_deletes: bool = False,
+    ) -> Manifest:
         """Run one stage of one partition.
+
+        Args:
+            stage: which one.
+            partition: its name.
+            progress: hears how many items were handled.
+            mode: how much is done over again.
+            allow_deletes: a person confirmed what is gone at the source, however much it is.
 
         Raises:
             UsageError: there is no such partition.
@@ -117,87 +183,47 @@ class Chain:
             LedgerError: the counts do not balance; nothing was changed.
         """
         self.scheme.window(partition)
-        steps: dict[Stage, Callable[[str, Progress], Manifest]] = {
-            "raw_items": self._raw_items,
-            "transformed": lambda key, heard: self._pass_on("transformed", key, heard),
-            "extended": lambda key, heard: self._pass_on("extended", key, heard),
-            "validated": self._validated,
-            "published": self._published,
-        }
-        return steps[stage](partition, progress or (lambda _: None))
-
-    def _raw_items(self, partition: str, progress: Progress) -> Manifest:
-        window = self.window(partition)
-        self._keep_collection()
-        with ExitStack() as stack:
-            out = stack.enter_context(StageWriter(self.storage, self.place("raw_items", partition)))
-            ingest, facts, probe = self._fetch_still(stack, window, progress)
-            skipped = ingest.outside + sum(not self._take(entry, partition, out) for entry in ingest)
-            for records in batched(ingest.refusals.records(str), 100):
-                out.refuse(map(refusal_of, records))
-            ledger = Ledger(
-                received=ingest.received,
-                passed=out.kept,
-                quarantined=len(out.refusals),
-                deduplicated=ingest.duplicates,
-                skipped=skipped,
-            )
-            details = {
-                "interval": window.interval,
-                "claimed": facts.matched,
-                "distinct": len(ingest.items) + len(ingest.refusals) + ingest.outside,
-                "probe": probe.fingerprint,
+        heard = progress or (lambda _: None)
+        with self.locked(partition):
+            if stage == "raw_items":
+                return self._raw_items(partition, heard, mode, allow_deletes)
+            upstream = self.upstream(self.place(stage, partition))
+            if mode not in ("full", "replay") and (done := self._current(stage, partition, upstream)):
+                return done.as_unchanged()
+            steps: dict[Stage, Callable[[Manifest, Progress, bool], Manifest]] = {
+                "transformed": lambda manifest, heard, _: self._pass_on("transformed", manifest, heard),
+                "extended": lambda manifest, heard, _: self._pass_on("extended", manifest, heard),
+                "validated": self._validated,
+                "published": self._published,
             }
-            run = {
-                "slices": facts.slices,
-                "splits": facts.splits,
-                "pages": facts.pages,
-                "requests": facts.requests + 2,
-                "retries": facts.retries,
-                "received_bytes": facts.received_bytes,
-            }
-            version = code_version(self.workflow, "raw_items")
-            return out.commit(ledger, code_version=version, details=details, run=run)
+            return steps[stage](upstream, heard, mode != "full")
 
-    def _fetch_still(
-        self, stack: ExitStack, window: Window, progress: Progress
-    ) -> tuple[IngestModule, FetchFacts, Probe]:
-        """Fetch a window, once more if the source changed meanwhile: pages that shift hide items.
+    def _raw_items(self, partition: str, progress: Progress, mode: Mode, allow_deletes: bool) -> Manifest:
+        if mode in ("resume", "replay") and (done := self.raw.current(partition)):
+            return self.raw.unchanged(done)
+        if mode == "changes" and (since := self.since()):
 
-        What still changes is found by the next look at the source, since the probe is the one before the fetch.
-        """
-        before = asyncio.run(self.source.probe(window))
-        for last in (False, True):
-            ingest = stack.enter_context(IngestModule(self.source))
-            facts = ingest.fetch(window, progress=lambda count, _: progress(count))
-            after = asyncio.run(self.source.probe(window))
-            if last or after == before:
-                break
-            log.info("%s, %s: changed while it was read; reading it again", self.collection, window.interval)
-            before = after
-        return ingest, facts, before
+            def changed(ingest: IngestModule, window: Window) -> FetchFacts:
+                return ingest.fetch(window, since=since)
 
-    def _take(self, entry: SpooledItem, partition: str, out: StageWriter) -> bool:
-        """Keep or refuse an item; False where it belongs to another partition."""
-        item_id, line = entry
-        try:
-            item = loads_exactly(line)
-        except ValueError as error:
-            out.refuse([Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())])
-            return True
-        try:
-            if not belongs_to(item, partition, self.scheme):
-                return False
-            out.keep((item_id, content_hash(item), line))
-        except ValueError as error:
-            out.refuse([Refusal(item_id, "NoTime", str(error), "raw_items", item)])
-        return True
+            merged = self.raw.merge(partition, progress, changed, counted=True)
+            if merged is not None:
+                return merged
+        cycle = self.memory.open_cycle(self.partitions, self._newest)
+        done = self.raw.scan(partition, progress, allow_deletes=allow_deletes)
+        self.memory.compared(partition, cycle)
+        return done
 
-    def _keep_collection(self) -> None:
-        document = dumps(self.source.collection())
-        key = source_collection_key(self.collection)
-        if self.storage.get(key) != document:
-            self.storage.put(key, document)
+    def since(self) -> Since | None:
+        """From when on to ask what changed; None where the source cannot say, or it is not known yet."""
+        memory = self.memory.load()
+        overlap = timedelta(minutes=self.workflow.sync.overlap_minutes)
+        if memory.watermark is None or memory.language not in ("cql2", "query"):
+            return None
+        return Since(parse_rfc3339(memory.watermark) - overlap, memory.language)
+
+    def _newest(self) -> datetime | None:
+        return asyncio.run(self.source.newest(self.all_time()))
 
     def upstream(self, place: Place) -> Manifest:
         """The manifest of the stage before.
@@ -212,49 +238,43 @@ class Chain:
             raise StorageError(f"{place.collection} {place.partition}: {name} has not run yet; run it first")
         return manifest
 
-    def _pass_on(self, stage: Stage, partition: str, progress: Progress) -> Manifest:
+    def _pass_on(self, stage: Stage, upstream: Manifest, progress: Progress) -> Manifest:
         """A stage for which the workflow declares nothing: every item as it came, to the byte."""
-        place = self.place(stage, partition)
-        upstream = self.upstream(place)
-        with StageWriter(self.storage, place) as out:
-            for entry in read_items(self.storage, upstream):
-                out.keep(entry)
-                progress(1)
-            return self._commit(out, stage, upstream)
+        with StageWriter(self.storage, self.place(stage, upstream.partition)) as out:
+            for item_id, digest in read_index(self.storage, upstream):
+                out.keep((item_id, digest, b""), with_line=False)
+            progress(out.kept)
+            return self._commit(out, stage, upstream, items=partial(_copied, out, upstream))
 
     def _commit(self, out: StageWriter, stage: Stage, upstream: Manifest, **more: Any) -> Manifest:
         ledger = Ledger(received=upstream.ledger.passed, passed=out.kept, quarantined=len(out.refusals))
         version = code_version(self.workflow, stage)
         return out.commit(ledger, code_version=version, input_hash=upstream.content_hash, **more)
 
-    def _validated(self, partition: str, progress: Progress) -> Manifest:
-        place = self.place("validated", partition)
-        upstream = self.upstream(place)
-        report = ReportBuilder()
-        with StageWriter(self.storage, place) as out:
-            for entry in read_items(self.storage, upstream):
-                item = loads(entry[2])
-                verdict = self.validator.check(item)
-                report.add(verdict)
-                if verdict.accepted:
-                    out.keep(entry)
-                else:
-                    out.refuse([Refusal(entry[0], "InvalidItem", verdict.summary, "validated", item)])
-                progress(1)
+    def _validated(self, upstream: Manifest, progress: Progress, reuse: bool) -> Manifest:
+        with StageWriter(self.storage, self.place("validated", upstream.partition)) as out:
+            version = code_version(self.workflow, "validated")
+            before = out.previous if reuse and out.previous and out.previous.code_version == version else None
+            report = validate_partition(self.storage, self.validator, upstream, before, out, progress)
             path = out.folder / "report.json"
             report.write(path)
             counts = {str(verdict): count for verdict, count in report.counts.items()}
             details = {**counts, "top_reasons": report.top_reasons(10)}
-            return self._commit(out, "validated", upstream, details=details, files={"report": path})
+            items = None if len(out.refusals) else partial(_copied, out, upstream)
+            return self._commit(out, "validated", upstream, details=details, files={"report": path}, items=items)
 
-    def _published(self, partition: str, progress: Progress) -> Manifest:
-        place = self.place("published", partition)
-        upstream = self.upstream(place)
-        with StageWriter(self.storage, place) as out:
-            file, details = publish_partition(self.storage, upstream, out)
+    def _published(self, upstream: Manifest, progress: Progress, _: bool) -> Manifest:
+        with StageWriter(self.storage, self.place("published", upstream.partition)) as out:
+            put, details = publish_partition(self.storage, upstream, out)
             progress(out.kept)
-            return self._commit(out, "published", upstream, details=details, items=file)
+            mark = partial(mark_unlisted, self.storage)
+            return self._commit(out, "published", upstream, details=details, items=put, before_manifest=mark)
 
     def publish_collection(self) -> None:
         """Bring `collection.json` and `catalog.json` up to what is published."""
         publish_collection(self.storage, self.workflow, self.collection)
+
+
+def _copied(out: StageWriter, upstream: Manifest) -> FileRef:
+    assert upstream.items is not None, "only a published partition has no items"
+    return out.copy(upstream.items)

@@ -13,11 +13,15 @@ import pyarrow.parquet as pq
 from stac_manager.errors import LedgerError
 from stac_manager.items import loads
 from stac_manager.output import read_geoparquet, same_after_parquet
+from stac_manager.pipeline.deletions import read_held, read_tombstones
 from stac_manager.pipeline.manifest import STAGES, Manifest, Place, Stage
 from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
 from stac_manager.storage import Storage
 
-__all__ = ["BLOCKING", "CHECKS", "CheckOutcome", "run_check"]
+__all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "run_check"]
+
+ALLOW_DELETES_TAG = "stac_manager/allow_deletes"
+"""The tag by which a person confirms deletions of a Dagster run."""
 
 BLOCKING = frozenset({"ledger_balances"})
 """Checks that stop what comes after; what they refuse must never pass."""
@@ -78,7 +82,7 @@ def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any
         return [f"{before.stage} is missing"]
     facts["upstream_passed"] = upstream.ledger.passed
     if upstream.content_hash != manifest.input_hash:
-        return [f"{before.stage} has changed since"]
+        return [f"{before.stage} has changed since; run {manifest.stage} again"]
     if upstream.ledger.passed != manifest.ledger.received:
         return [f"{before.stage} passed {upstream.ledger.passed} items on, {manifest.ledger.received} came in"]
     return []
@@ -86,7 +90,8 @@ def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any
 
 def _ledger_line(facts: dict[str, Any]) -> str:
     parts = [f"{facts[name]} {name}" for name in ("passed", "quarantined", "deduplicated", "skipped") if facts[name]]
-    return f"{facts['received']} received = {' + '.join(parts) or '0'}"
+    carried = f" + {facts['carried']} carried over" if facts["carried"] else ""
+    return f"{facts['received']} received{carried} = {' + '.join(parts) or '0'}"
 
 
 def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
@@ -98,6 +103,21 @@ def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
     if claimed in (distinct, manifest.ledger.received):
         return CheckOutcome("complete", True, f"the source says {claimed} items, and all came", facts)
     return CheckOutcome("complete", False, f"the source says {claimed} items, {distinct} came", facts)
+
+
+def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:
+    """What is gone at the source is gone here, unless it is more than a person must confirm."""
+    held = read_held(storage, manifest)
+    gone = sum(1 for _ in read_tombstones(storage, manifest))
+    facts = {"held": len(held), "tombstones": gone, "examples": sorted(held)[:10]}
+    if not held:
+        return CheckOutcome("deletions", True, f"none is held back; {gone} are known to be gone", facts)
+    text = (
+        f"{len(held)} of {manifest.index.lines} items are gone at the source and are kept: more than may go unasked. "
+        "If that is right, run this partition with --allow-deletes, or in Dagster with the run tag "
+        f"{ALLOW_DELETES_TAG}=true"
+    )
+    return CheckOutcome("deletions", False, text, facts)
 
 
 def _unique_ids(storage: Storage, manifest: Manifest) -> CheckOutcome:
@@ -164,7 +184,7 @@ def _parquet_items(storage: Storage, manifest: Manifest) -> Iterator[dict[str, A
 
 CHECKS: dict[Stage, dict[str, Check]] = {stage: {"ledger_balances": _ledger_balances} for stage in STAGES}
 """Stage -> name -> check."""
-CHECKS["raw_items"] |= {"complete": _complete, "unique_ids": _unique_ids}
+CHECKS["raw_items"] |= {"complete": _complete, "deletions": _deletions, "unique_ids": _unique_ids}
 CHECKS["validated"] |= {"schema_valid": _schema_valid}
 CHECKS["published"] |= {"unique_ids": _unique_ids, "round_trip": _round_trip}
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from stac_manager.items import safe_name
 
-__all__ = ["CATALOG_KEY", "collection_key", "parquet_key", "quarantine_key", "source_collection_key"]
+__all__ = [
+    "CATALOG_KEY",
+    "arrivals_folder",
+    "catalog_lock",
+    "collection_key",
+    "collection_lock",
+    "moved_key",
+    "parquet_key",
+    "partition_lock",
+    "publishing_key",
+    "quarantine_key",
+    "source_collection_key",
+    "sync_key",
+    "unlisted_folder",
+]
 
 CATALOG_KEY = "published/catalog.json"
 
@@ -27,3 +41,43 @@ def quarantine_key(collection: str, partition: str) -> str:
 def source_collection_key(collection: str) -> str:
     """The STAC Collection as the source served it last."""
     return f"stages/{safe_name(collection)}/collection.json"
+
+
+def sync_key(collection: str) -> str:
+    """What the last syncs of a collection found out, for the next one."""
+    return f"stages/{safe_name(collection)}/sync.json"
+
+
+def partition_lock(collection: str, partition: str) -> str:
+    """Held by whoever writes a partition."""
+    return f"stages/{safe_name(collection)}/locks/{partition}"
+
+
+def collection_lock(collection: str) -> str:
+    """Held by whoever writes what all partitions of a collection share."""
+    return f"stages/{safe_name(collection)}/locks/collection"
+
+
+def catalog_lock() -> str:
+    """Held by whoever writes the root of the catalog."""
+    return "stages/catalog.lock"
+
+
+def arrivals_folder(collection: str) -> str:
+    """One empty file for each partition that new ids have come to since it was last seen where they were before."""
+    return f"stages/{safe_name(collection)}/arrivals"
+
+
+def moved_key(collection: str, partition: str) -> str:
+    """There as long as a partition may hold items that have moved to another one."""
+    return f"stages/{safe_name(collection)}/raw_items/{partition}/moved"
+
+
+def publishing_key(collection: str, partition: str) -> str:
+    """There from before a published file is changed until its manifest says so."""
+    return f"stages/{safe_name(collection)}/published/{partition}/publishing"
+
+
+def unlisted_folder(collection: str) -> str:
+    """One empty file for each published partition that `collection.json` may not tell of yet."""
+    return f"stages/{safe_name(collection)}/unlisted"

@@ -32,9 +32,11 @@ class FileRef(_Record):
 
 
 class Ledger(_Record):
-    """Where every received item went: `received = passed + quarantined + deduplicated + skipped`."""
+    """Where every item went: `received + carried = passed + quarantined + deduplicated + skipped`."""
 
     received: int
+    carried: int = 0
+    """Taken over from the last generation: not received again, or gone at the source and kept until confirmed."""
     passed: int
     quarantined: int = 0
     deduplicated: int = 0
@@ -46,9 +48,10 @@ class Ledger(_Record):
         LedgerError: the counts do not add up, so an item would be lost.
         """
         accounted = self.passed + self.quarantined + self.deduplicated + self.skipped
-        if self.received != accounted:
+        if self.received + self.carried != accounted:
+            carried = f" and {self.carried} were carried over" if self.carried else ""
             raise LedgerError(
-                f"{self.received} items came in, but {self.passed} passed, {self.quarantined} quarantined, "
+                f"{self.received} items came in{carried}, but {self.passed} passed, {self.quarantined} quarantined, "
                 f"{self.deduplicated} deduplicated and {self.skipped} skipped make {accounted}"
             )
 
@@ -87,6 +90,10 @@ class Manifest(_Record):
     """Of the run that made this object. Not stored: a rerun without change changes no byte."""
     run: dict[str, Any] = Field(default_factory=dict, exclude=True)
     """Facts of that run, as requests and retries. Not stored either."""
+
+    def as_unchanged(self, run: dict[str, Any] | None = None) -> Manifest:
+        """The manifest as that of a run that found everything as it was."""
+        return self.model_copy(update={"changes": Changes(unchanged=self.index.lines), "run": run or {}})
 
 
 class Place(_Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,31 @@ from stac_manager.items import Item, loads, safe_name
 from stac_manager.output import PartitionSummary, build_catalog, build_collection, write_geoparquet
 from stac_manager.pipeline.layout import (
     CATALOG_KEY,
+    catalog_lock,
     collection_key,
+    collection_lock,
     parquet_key,
+    publishing_key,
     quarantine_key,
     source_collection_key,
+    unlisted_folder,
 )
 from stac_manager.pipeline.manifest import FileRef, Manifest, Place
 from stac_manager.pipeline.stage_files import StageWriter, read_items
 from stac_manager.storage import Storage
-from stac_manager.times import utc_now
 
 log = logging.getLogger(__name__)
 
-__all__ = ["collection_totals", "publish_catalog", "publish_collection", "publish_partition"]
+Publish = Callable[[], FileRef | None]
+
+__all__ = ["collection_totals", "mark_unlisted", "publish_catalog", "publish_collection", "publish_partition"]
 
 
-def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) -> tuple[FileRef | None, dict[str, Any]]:
-    """Write the Parquet file of a partition and put it in place; tells `out` what was published and what was refused.
+def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) -> tuple[Publish, dict[str, Any]]:
+    """Write the Parquet file of a partition; tells `out` what is published and what was refused.
 
     Returns:
-        The file (None where nothing is left to publish) and the facts for the manifest.
+        What puts the file in place and gives it (None where nothing is left to publish), and the manifest's facts.
     """
 
     def items() -> Iterator[Item]:
@@ -49,20 +54,26 @@ def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) ->
         if entry[0] not in refused:
             out.keep(entry, with_line=False)
             summary.add(loads(entry[2]))
-    file = _put_parquet(storage, out.place, path, result.rows)
-    return file, {"summary": summary.to_dict(), "columns": result.columns}
+    facts = {"summary": summary.to_dict(), "columns": result.columns}
+    return lambda: _put_parquet(storage, out.place, path, result.rows), facts
 
 
 def _put_parquet(storage: Storage, place: Place, path: Path, rows: int) -> FileRef | None:
     key = parquet_key(place.collection, place.partition)
-    if not rows:
-        storage.delete(key)
+    storage.sweep(key)
+    if not rows and storage.size(key) is None:
         return None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     ref = FileRef(key=key, sha256=digest, size=path.stat().st_size, lines=rows)
-    if not storage.holds(key, digest, ref.size):
-        storage.put(key, path)
+    if rows and storage.holds(key, digest, ref.size):
+        return ref
+    # from here to the manifest the two do not agree; whoever comes after a crash must see that
+    storage.put(publishing_key(place.collection, place.partition), b"")
+    if not rows:
+        storage.delete(key)
+        return None
+    storage.put(key, path)
     return ref
 
 
@@ -76,28 +87,33 @@ def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
 def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> dict[str, Any]:
     """Write a collection's `collection.json` from what all of its partitions hold, and the catalog above it.
 
-    Two runs may finish at once: each looks again after it has written, so that the last one leaves the whole.
-
     Raises:
         StorageError: a manifest or the file cannot be read or written.
     """
-    _retire(storage, workflow, collection)
-    while True:
-        manifests = _published(storage, collection)
-        document = _collection_document(storage, collection, manifests)
+    with storage.lock(collection_lock(collection)):
+        unlisted = storage.list(unlisted_folder(collection))
+        _retire(storage, workflow, collection)
+        document = _collection_document(storage, collection, _published(storage, collection))
+        storage.sweep(collection_key(collection))
         _put_json(storage, collection_key(collection), document)
-        if [found.content_hash for found in _published(storage, collection)] == [m.content_hash for m in manifests]:
-            publish_catalog(storage, workflow)
-            return document
+        publish_catalog(storage, workflow)
+        for key in unlisted:
+            storage.delete(key)
+    return document
+
+
+def mark_unlisted(storage: Storage, manifest: Manifest) -> None:
+    """Say that `collection.json` is about to be behind a published partition."""
+    storage.put(f"{unlisted_folder(manifest.collection)}/{manifest.partition}", b"")
 
 
 def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
-    """Take away partitions that the workflow no longer has: they would publish their items beside the present ones."""
-    now = set(workflow.scheme().keys(utc_now()))
+    """Take away partitions that the workflow cannot have: they would publish their items beside the present ones."""
+    scheme = workflow.scheme()
     folder = f"stages/{safe_name(collection)}"
     for key in storage.list(folder):
         parts = key.removeprefix(f"{folder}/").split("/")
-        if len(parts) != 3 or parts[1] in now:
+        if len(parts) != 3 or scheme.may_have(parts[1]):
             continue
         if parts[2] == "manifest.json" and parts[0] == "published":
             log.warning("%s %s: the workflow no longer has this partition; it is taken away", collection, parts[1])
@@ -122,13 +138,12 @@ def _collection_document(storage: Storage, collection: str, manifests: list[Mani
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
     """Write `published/catalog.json` over the workflow's collections that are published."""
     head = workflow.workflow
-    while True:
+    with storage.lock(catalog_lock()):
         found = [storage.get(collection_key(collection)) for collection in workflow.collections]
         document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
+        storage.sweep(CATALOG_KEY)
         _put_json(storage, CATALOG_KEY, document)
-        # another run may have published a collection meanwhile, and its catalog is now overwritten
-        if [storage.get(collection_key(collection)) for collection in workflow.collections] == found:
-            return document
+        return document
 
 
 def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from stac_manager.config import Workflow
 from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
-from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.chain import Chain, Mode
 from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.manifest import STAGES, Changes, Manifest, Place, Stage
+from stac_manager.pipeline.moves import mark_moves
 from stac_manager.pipeline.stage_files import read_refused
+from stac_manager.pipeline.sync import Look
 from stac_manager.storage import Storage
 from stac_manager.times import utc_now
 
-__all__ = ["PartitionCounts", "PartitionResult", "partition_counts", "quarantine_reasons", "rebuild", "select"]
+__all__ = [
+    "Heard",
+    "PartitionCounts",
+    "PartitionResult",
+    "partition_counts",
+    "quarantine_reasons",
+    "rebuild",
+    "run_all",
+    "run_moved",
+    "select",
+    "sync",
+]
+
+log = logging.getLogger(__name__)
 
 _FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
 class PartitionCounts:
-    """The ledger of a whole chain: `fetched = published + quarantined + deduplicated + skipped`."""
+    """The ledger of a whole chain: `fetched + carried = published + quarantined + deduplicated + skipped`."""
 
     fetched: int = 0
+    carried: int = 0
     published: int = 0
     quarantined: int = 0
     deduplicated: int = 0
@@ -33,7 +51,7 @@ class PartitionCounts:
     @property
     def balances(self) -> bool:
         """Whether every fetched item is accounted for."""
-        return self.fetched == self.published + self.quarantined + self.deduplicated + self.skipped
+        return self.fetched + self.carried == self.published + self.quarantined + self.deduplicated + self.skipped
 
 
 @dataclass
@@ -44,9 +62,15 @@ class PartitionResult:
     partition: str
     counts: PartitionCounts = field(default_factory=PartitionCounts)
     changes: Changes = field(default_factory=Changes)
-    checks: list[CheckOutcome] = field(default_factory=list)
+    outcomes: dict[Stage, list[CheckOutcome]] = field(default_factory=dict)
+    manifests: dict[Stage, Manifest] = field(default_factory=dict)
     error: StacManagerError | None = None
     """Why the partition failed; what was published before still is."""
+
+    @property
+    def checks(self) -> list[CheckOutcome]:
+        """The checks of all stages."""
+        return [outcome for outcomes in self.outcomes.values() for outcome in outcomes]
 
 
 def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
@@ -57,6 +81,7 @@ def partition_counts(storage: Storage, collection: str, partition: str) -> Parti
         return None
     return PartitionCounts(
         fetched=ledgers[0].received,
+        carried=ledgers[0].carried,
         published=ledgers[-1].passed,
         quarantined=sum(ledger.quarantined for ledger in ledgers),
         deduplicated=sum(ledger.deduplicated for ledger in ledgers),
@@ -98,25 +123,78 @@ def select(
     return [(collection, chosen) for collection in workflow.collections if not collections or collection in collections]
 
 
+Heard = Callable[[str, Stage, int], None]
+"""Hears partition, stage and how many items the stage has just handled."""
+
+
 def rebuild(
-    chain: Chain, partitions: Sequence[str], heard: Callable[[str, Stage, int], None] | None = None
+    chain: Chain,
+    partitions: Sequence[str],
+    heard: Heard | None = None,
+    *,
+    mode: Mode = "full",
+    allow_deletes: bool = False,
 ) -> Iterator[PartitionResult]:
     """Run all stages and checks of each partition in turn; a partition that fails does not stop the others.
 
     Args:
         chain: of the collection.
         partitions: names, in the order to run them.
-        heard: hears partition, stage and how many items the stage has just handled.
+        heard: hears what is being done.
+        mode: how much is done over again.
+        allow_deletes: a person confirmed what is gone at the source, however much it is.
 
     Raises:
         SourceError: three partitions in a row failed: the source, or the storage, is not there.
     """
+    work = ((partition, partial(chain.run, mode=mode, allow_deletes=allow_deletes)) for partition in partitions)
+    yield from run_all(chain, work, heard)
+
+
+def sync(
+    chain: Chain, only: Sequence[str] | None = None, heard: Heard | None = None, *, allow_deletes: bool = False
+) -> Iterator[PartitionResult]:
+    """Bring a collection in step with its source, and do no more than that takes.
+
+    Args:
+        chain: of the collection.
+        only: partitions to look at; None for all.
+        heard: hears what is being done.
+        allow_deletes: a person confirmed what is gone at the source, however much it is.
+
+    Raises:
+        SourceError: the source does not answer, or three partitions in a row failed.
+    """
+    look = Look(chain, only=only, confirmed=allow_deletes)
+    findings = look.run()
+    for finding in findings:
+        log.info("%s %s: %s", chain.collection, finding.partition, finding.reason)
+    work = ((one.partition, partial(chain.run, mode=one.mode, allow_deletes=allow_deletes)) for one in findings)
+    yield from run_all(chain, work, heard)
+    yield from run_moved(chain, {one.partition for one in findings if one.mode == "scan"}, heard)
+    look.confirm()
+
+
+def run_moved(chain: Chain, done: set[str], heard: Heard | None) -> Iterator[PartitionResult]:
+    """Read the partitions again that items have moved away from, but for those that were just read."""
+    behind = [partition for partition in mark_moves(chain.storage, chain.collection) if partition not in done]
+    while behind:
+        yield from rebuild(chain, behind, heard, mode="scan")
+        done = done | set(behind)
+        behind = [partition for partition in mark_moves(chain.storage, chain.collection) if partition not in done]
+
+
+def run_all(
+    chain: Chain, work: Iterable[tuple[str, Callable[..., Manifest]]], heard: Heard | None
+) -> Iterator[PartitionResult]:
+    """Run all stages and checks of each partition, each by its own function; publish the collection at the end."""
     failures, published = 0, False
     try:
-        for partition in partitions:
+        for partition, run in work:
             result = PartitionResult(chain.collection, partition)
             try:
-                _run_partition(chain, result, heard)
+                with chain.locked(partition):
+                    _run_partition(chain, result, run, heard)
                 failures, published = 0, True
             except (SourceError, StorageError, LedgerError, OutputError) as error:
                 result.error = error
@@ -129,15 +207,15 @@ def rebuild(
             chain.publish_collection()
 
 
-def _run_partition(chain: Chain, result: PartitionResult, heard: Callable[[str, Stage, int], None] | None) -> None:
+def _run_partition(chain: Chain, result: PartitionResult, run: Callable[..., Manifest], heard: Heard | None) -> None:
     for stage in STAGES:
 
         def progress(count: int, stage: Stage = stage) -> None:
             if heard:
                 heard(result.partition, stage, count)
 
-        manifest = chain.run(stage, result.partition, progress)
-        result.checks += check_stage(chain.storage, manifest)
+        manifest = result.manifests[stage] = run(stage, result.partition, progress)
+        result.outcomes[stage] = check_stage(chain.storage, manifest)
         if stage == "published":
             result.changes = manifest.changes
     result.counts = partition_counts(chain.storage, chain.collection, result.partition) or PartitionCounts()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +16,23 @@ import pyarrow as pa
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
 from stac_manager.items import Refusal, dumps, loads
-from stac_manager.pipeline.layout import quarantine_key
+from stac_manager.pipeline.layout import partition_lock, quarantine_key
 from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place
+from stac_manager.scratch import scratch_folder
 from stac_manager.spool import QuarantineRecord, RefusalSpool
 from stac_manager.storage import Storage
-from stac_manager.times import format_rfc3339, utc_now
+from stac_manager.times import timestamp
 
-__all__ = ["StageWriter", "StagedItem", "read_index", "read_items", "read_refused"]
+__all__ = [
+    "StageWriter",
+    "StagedItem",
+    "compare_indexes",
+    "read_file",
+    "read_index",
+    "read_items",
+    "read_refused",
+    "read_whole",
+]
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +41,19 @@ _BUFFER = 1 << 20
 StagedItem = tuple[str, str, bytes]
 """Id, content hash, JSON line."""
 
+Entry = tuple[str, str]
+"""Id and content hash."""
+
+
+def read_file(storage: Storage, key: str | None) -> Iterator[bytes]:
+    """The lines of a file of a stage; none where there is no such file."""
+    if key is not None:
+        with storage.local_copy(key) as path:
+            yield from read_lines(path)
+
 
 def _lines(storage: Storage, ref: FileRef | None) -> Iterator[bytes]:
-    if ref is not None:
-        with storage.local_copy(ref.key) as path:
-            yield from read_lines(path)
+    return read_file(storage, ref.key if ref else None)
 
 
 def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[str, str]]:
@@ -68,14 +85,15 @@ class StageWriter:
     def __init__(self, storage: Storage, place: Place) -> None:
         self.storage = storage
         self.place = place
-        self.previous = _read_whole(storage, place)
+        self.previous = read_whole(storage, place)
         self.kept = 0
         self.refusals = RefusalSpool()
         self._open = ExitStack()
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> Self:
-        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="stac-manager-")))
+        self.folder = self._open.enter_context(scratch_folder())
+        self.storage.sweep_folder(self.place.folder)
         self._open.enter_context(self.refusals)
         self._items = pa.output_stream(str(self.folder / "items.ndjson.zst"), "zstd", _BUFFER)
         self._index = pa.output_stream(str(self.folder / "index.ndjson.zst"), "zstd", _BUFFER)
@@ -115,7 +133,8 @@ class StageWriter:
         details: Mapping[str, Any] | None = None,
         run: Mapping[str, Any] | None = None,
         files: Mapping[str, Path] | None = None,
-        items: FileRef | None = None,
+        items: Callable[[], FileRef | None] | None = None,
+        before_manifest: Callable[[Manifest], None] | None = None,
     ) -> Manifest:
         """Put everything in place and return the manifest.
 
@@ -126,7 +145,8 @@ class StageWriter:
             details: facts of what the stage holds; each of `files` is added with its key.
             run: facts of this run, which are not stored.
             files: further files of the stage, by name.
-            items: set where the items are kept elsewhere (the published file).
+            items: puts the items in place, where they are not those that were kept with their lines; called last.
+            before_manifest: hears what is about to be finished.
 
         Raises:
             LedgerError: the counts do not balance; nothing was changed.
@@ -138,38 +158,41 @@ class StageWriter:
         ).require_balance()
         self._items.close()
         self._index.close()
-        extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
-        refused = self._refused_file()
-        index = self._put(self.folder / "index.ndjson.zst", self.kept)
-        if items is None and self.place.stage != "published":
-            items = self._put(self.folder / "items.ndjson.zst", self.kept)
-        manifest = Manifest(
-            collection=self.place.collection,
-            stage=self.place.stage,
-            partition=self.place.partition,
-            code_version=code_version,
-            input_hash=input_hash,
-            content_hash=self._digest.hexdigest(),
-            items=items,
-            index=index,
-            refused=refused,
-            ledger=ledger,
-            details={**(details or {}), **extra},
-            changes=self._changes(index),
-            run=dict(run or {}),
-        )
-        self._put_manifest(manifest)
+        with self.storage.lock(partition_lock(self.place.collection, self.place.partition)) as lock:
+            extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
+            refused = self._refused_file()
+            index = self._put(self.folder / "index.ndjson.zst", self.kept)
+            changes = self._changes(index)
+            lock.require()
+            manifest = Manifest(
+                collection=self.place.collection,
+                stage=self.place.stage,
+                partition=self.place.partition,
+                code_version=code_version,
+                input_hash=input_hash,
+                content_hash=self._digest.hexdigest(),
+                items=items() if items else self._put(self.folder / "items.ndjson.zst", self.kept),
+                index=index,
+                refused=refused,
+                ledger=ledger,
+                details={**(details or {}), **extra},
+                changes=changes,
+                run=dict(run or {}),
+            )
+            if before_manifest:
+                before_manifest(manifest)
+            lock.require()
+            self._put_manifest(manifest)
         return manifest
 
     def _refused_file(self) -> FileRef | None:
         if not len(self.refusals):
             return None
         self.refusals.keep_times(read_refused(self.storage, self.previous))
-        now = format_rfc3339(utc_now().replace(microsecond=0))
         path = self.folder / "refused.ndjson.zst"
-        for record in self.refusals.records(lambda: now):
+        for record in self.refusals.records(timestamp):
             self._digest.update(dumps([record["item_id"], record["error_type"], record["error_message"]]))
-        count = write_lines(path, map(dumps, self.refusals.records(lambda: now)))
+        count = write_lines(path, map(dumps, self.refusals.records(timestamp)))
         return self._put(path, count)
 
     def _put(self, path: Path, lines: int) -> FileRef:
@@ -182,12 +205,19 @@ class StageWriter:
             self.storage.put(key, path)
         return FileRef(key=key, sha256=digest, size=size, lines=lines)
 
+    def copy(self, ref: FileRef) -> FileRef:
+        """Put a copy of another stage's file in place, where the items are the same to the byte."""
+        key = f"{self.place.folder}/{ref.key.rpartition('/')[2]}"
+        if not self.storage.holds(key, ref.sha256, ref.size):
+            self.storage.copy(ref.key, key)
+        return ref.model_copy(update={"key": key})
+
     def _changes(self, index: FileRef) -> Changes:
         counts = {"added": 0, "modified": 0, "deleted": 0, "unchanged": 0}
         if self.previous and self.previous.index == index:
             return Changes(unchanged=index.lines)
         now = _lines_of_index(self.folder / "index.ndjson.zst")
-        for kind in _compare(read_index(self.storage, self.previous), now):
+        for kind, _ in compare_indexes(read_index(self.storage, self.previous), now):
             counts[kind] += 1
         return Changes(**counts)
 
@@ -203,13 +233,18 @@ class StageWriter:
                 self.storage.delete(key)
 
 
-def _read_whole(storage: Storage, place: Place) -> Manifest | None:
-    """The last generation, to compare with; a damaged one is none, and will be replaced."""
+def read_whole(storage: Storage, place: Place) -> Manifest | None:
+    """The last generation, None where it was never finished, is damaged, or misses a file: it is then made anew."""
     try:
-        return place.read(storage)
+        manifest = place.read(storage)
     except StorageError as error:
         log.warning("%s", error)
         return None
+    for ref in (manifest.items, manifest.index, manifest.refused) if manifest else ():
+        if ref and storage.size(ref.key) != ref.size:
+            log.warning("%s: is missing or damaged, and will be made anew", storage.locate(ref.key))
+            return None
+    return manifest
 
 
 def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
@@ -218,19 +253,21 @@ def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
         yield item_id, digest
 
 
-def _compare(before: Iterator[tuple[str, str]], now: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Walk two indexes, both sorted by id, side by side; one word for each id in either."""
-    old, new = next(before, None), next(now, None)
+def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    """Walk two indexes, both sorted by id, side by side; what happened to each id in either, and the id."""
+    older, newer = iter(before), iter(now)
+    old, new = next(older, None), next(newer, None)
     while old or new:
         if new is None or (old is not None and old[0] < new[0]):
-            yield "deleted"
-            old = next(before, None)
+            assert old is not None
+            yield "deleted", old[0]
+            old = next(older, None)
         elif old is None or new[0] < old[0]:
-            yield "added"
-            new = next(now, None)
+            yield "added", new[0]
+            new = next(newer, None)
         else:
-            yield "unchanged" if old[1] == new[1] else "modified"
-            old, new = next(before, None), next(now, None)
+            yield "unchanged" if old[1] == new[1] else "modified", new[0]
+            old, new = next(older, None), next(newer, None)
 
 
 def _assemble_quarantine(storage: Storage, place: Place) -> None:
@@ -241,12 +278,11 @@ def _assemble_quarantine(storage: Storage, place: Place) -> None:
     if not refs:
         storage.delete(key)
         return
-    with tempfile.NamedTemporaryFile("wb", prefix="stac-manager-", suffix=".ndjson") as file:
-        for ref in refs:
-            file.writelines(line + b"\n" for line in _lines(storage, ref))
-        file.flush()
-        if not _same_content(storage, key, Path(file.name)):
-            storage.put(key, Path(file.name))
+    with scratch_folder() as folder:
+        path = folder / "quarantine.ndjson"
+        write_lines(path, (line for ref in refs for line in _lines(storage, ref)))
+        if not _same_content(storage, key, path):
+            storage.put(key, path)
 
 
 def _same_content(storage: Storage, key: str, path: Path) -> bool:

@@ -124,9 +124,6 @@ def test_a_stage_that_is_told_nothing_changes_nothing(command: str, tmp_path: Pa
         ["transform-metadata", "--input", "x", "--output", "y", "--mapping-schema", "m.yaml"],
         ["apply-extensions", "--input", "x", "--output", "y", "--extension", "eo"],
         ["output", "--input", "x", "--output", "y", "--format", "pgstac"],
-        ["rebuild-catalog", "--config", "w.yaml", "--mode", "incremental"],
-        ["rebuild-catalog", "--config", "w.yaml", "--item-id", "i"],
-        ["replay-failed", "--config", "w.yaml"],
         ["update-metadata"],
     ],
 )

@@ -47,7 +47,7 @@ def test_a_collection_that_the_source_does_not_have_is_an_error(
         ["--output", "bad.txt"],
         ["--output", "x.ndjson", "--rate-limit", "nan"],
         ["--output", "x.ndjson", "--cql2", "{}", "--query", "{}"],
-        ["--output", "x.ndjson", "--query", '{"a": {"eq": 1}}'],
+        ["--output", "x.ndjson", "--cql2", '{"op": "=", "args": [{"property": "a"}, 1]}'],
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_fetched(

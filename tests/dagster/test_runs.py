@@ -83,7 +83,7 @@ def test_a_ledger_that_does_not_balance_stops_the_chain(
 def test_a_source_that_is_gone_fails_the_run_in_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from stac_manager.errors import IncompleteError
 
-    def fail(self: Chain, stage: str, partition: str, progress: object = None) -> None:
+    def fail(self: Chain, stage: str, partition: str, **options: object) -> None:
         raise IncompleteError("c: the source says it has 3 items, but its pages brought 2")
 
     monkeypatch.setattr(Chain, "run", fail)
@@ -101,10 +101,10 @@ def test_in_a_range_one_failing_partition_does_not_hide_the_others(site: Site, m
 
     run = Chain.run
 
-    def fail_one(self: Chain, stage: str, partition: str, progress: object = None) -> object:
+    def fail_one(self: Chain, stage: str, partition: str, **options: object) -> object:
         if partition == "2024-02":
             raise StorageError("disk full")
-        return run(self, stage, partition)  # type: ignore[arg-type]
+        return run(self, stage, partition, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Chain, "run", fail_one)
     assert not site.run("2024-01", "2024-03").success

@@ -37,7 +37,7 @@ def app_with(items: list[dict[str, Any]], change: Change | None = None) -> web.A
         if change is None:
             return response
         document = change(request, json.loads(response.text))
-        return web.Response(text=json.dumps(document), content_type="application/json")
+        return web.Response(text=json.dumps(document), status=response.status, content_type="application/json")
 
     app.middlewares.append(spoil)
     return app

@@ -196,8 +196,9 @@ def test_a_damaged_published_file_is_repaired_by_a_rerun(url: str, tmp_path: Pat
 def test_a_filter_that_the_source_would_ignore_is_refused(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert rebuild(tmp_path, url, source={"filters": {"query": {"eo:cloud_cover": {"lt": 1}}}}) == 2
-    assert "does not declare the query filter" in capsys.readouterr().err
+    filters = {"cql2": {"op": "<", "args": [{"property": "eo:cloud_cover"}, 1]}}
+    assert rebuild(tmp_path, url, source={"filters": filters}) == 2
+    assert "does not declare the cql2 filter" in capsys.readouterr().err
 
 
 def test_a_failed_check_is_seen_in_the_exit_status(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HELPERS = {"errors", "items", "times", "windows", "storage", "files", "http", "spool", "config"}
+HELPERS = {"errors", "items", "times", "windows", "storage", "locks", "scratch", "files", "http", "spool", "config"}
 MODULES = {"discovery", "ingest", "transform", "extension", "validate", "output"}
 ALLOWED_SIBLINGS = {("ingest", "discovery")}  # a STAC API is opened, and its conformance checked, in one place
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ from urllib.error import URLError
 
 import orjson
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tests.conftest import need
 
 SERVER = {"PGHOST": "127.0.0.1", "PGPORT": "5432", "PGUSER": "postgres", "PGPASSWORD": "postgres"}
-_ADMIN = "host=127.0.0.1 port=5432 user=postgres password=postgres dbname=postgres"
+_LOGIN: dict[str, Any] = {"host": "127.0.0.1", "port": 5432, "user": "postgres", "password": "postgres"}
 
 
 @dataclass
@@ -38,6 +39,20 @@ class PgStac:
         # pypgstac reads backslashes in a way of its own
         path.write_bytes(b"".join(orjson.dumps(one).replace(rb"\\", rb"\u005c") + b"\n" for one in documents))
         _pypgstac(self.database, "load", table, str(path), "--method", "upsert")
+
+    def upsert(self, items: Sequence[dict[str, Any]]) -> None:
+        """Create items, or put them in the place of those with their ids, also where their month is another."""
+        with self._connected() as connection:
+            connection.execute("SELECT pgstac.upsert_items(%s)", (Jsonb(list(items)),))
+
+    def delete(self, ids: Sequence[str], collection: str) -> None:
+        """Delete items of a collection; each must be there."""
+        with self._connected() as connection:
+            for item_id in ids:
+                connection.execute("SELECT pgstac.delete_item(%s, %s)", (item_id, collection))
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(**_LOGIN, dbname=self.database, options="-c search_path=pgstac,public")
 
 
 def _pypgstac(database: str, *arguments: str) -> None:
@@ -55,13 +70,13 @@ def _free_port() -> int:
 
 
 def _admin(statement: str) -> None:
-    with psycopg.connect(_ADMIN, autocommit=True) as connection:
+    with psycopg.connect(**_LOGIN, dbname="postgres", autocommit=True) as connection:
         connection.execute(statement)  # type: ignore[call-overload]
 
 
 def _ready() -> bool:
     try:
-        with psycopg.connect(_ADMIN, connect_timeout=3) as connection:
+        with psycopg.connect(**_LOGIN, dbname="postgres", connect_timeout=3) as connection:
             found = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'postgis'").fetchone()
             return found is not None
     except psycopg.OperationalError:

@@ -1,0 +1,302 @@
+"""Mutual exclusion of writers, between threads, processes and, on an object store, hosts.
+
+In a local folder the operating system locks a file, and frees it when the process ends in whatever way. On an object
+store a lease does it: an object that its holder renews, and that others may take over once they have seen it unchanged
+for as long as a lease lasts. Only the watcher's own steady clock counts, so hosts may disagree about the time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+
+from stac_manager.errors import StorageError
+from stac_manager.items import dumps
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
+    from obstore.store import ObjectStore
+
+__all__ = ["LEASE_SECONDS", "SETTLE_SECONDS", "LeaseObject", "Lock", "Patience", "file_lock", "held_once", "lease"]
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60.0
+"""How long a lease must be seen unchanged until it counts as left by a run that was killed."""
+
+SETTLE_SECONDS = 0.5
+"""How long a new lease must stay in place on a store that ignores the conditions of a write."""
+
+_FILE_POLL = 0.1
+
+
+class Lock:
+    """A lock that is held."""
+
+    def require(self) -> None:
+        """Make sure that it is still held; call it right before a write that must not meet another's.
+
+        On an object store this asks the store, and then the lease lasts for its whole time again.
+
+        Raises:
+            StorageError: another run has taken it over, or the store cannot be asked.
+        """
+
+
+class Patience:
+    """How long to wait for another writer, and whom to tell about it."""
+
+    def __init__(self, place: str, wait: float, waiting: Callable[[], None] | None) -> None:
+        self.place = place
+        self._deadline = time.monotonic() + wait
+        self._waiting = waiting
+
+    def pause(self, seconds: float) -> None:
+        """Wait a little.
+
+        Raises:
+            StorageError: it has waited for long enough.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise StorageError(f"{self.place}: another run is writing it; try again when it is done")
+        if self._waiting:
+            self._waiting()
+            self._waiting = None
+        time.sleep(min(seconds, left))
+
+
+_of_thread = threading.local()
+
+
+@contextmanager
+def held_once(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> Iterator[Lock]:
+    """A lock that this thread takes only if it does not hold one of that name already."""
+    held: dict[tuple[int, str], Lock] = _of_thread.__dict__.setdefault("held", {})
+    key = (os.getpid(), name)  # a forked child holds nothing of what its parent holds
+    if key in held:
+        yield held[key]
+        return
+    with take() as lock:
+        held[key] = lock
+        try:
+            yield lock
+        finally:
+            del held[key]
+
+
+@contextmanager
+def file_lock(path: Path, patience: Patience, failing: Callable[[], AbstractContextManager[None]]) -> Iterator[Lock]:
+    """Lock a local file, which is made if it is missing, and neither written nor deleted.
+
+    Raises:
+        StorageError: it cannot be locked, or another writer did not end in time.
+    """
+    while True:
+        with failing():
+            descriptor = _locked(path)
+        if descriptor is not None:
+            break
+        patience.pause(_FILE_POLL)
+    try:
+        yield Lock()
+    finally:
+        try:
+            # closing is not enough while a forked child has the descriptor too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor of a file that is locked now, None where another has the lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseObject:
+    """The object that stands for a lock, with the conditional writes that tell who was first."""
+
+    store: ObjectStore
+    key: str
+    place: str
+    failing: Callable[[], AbstractContextManager[None]]
+    """Turns what obstore raises into a `StorageError`."""
+
+    def read(self) -> tuple[bytes, UpdateVersion] | None:
+        """What the object holds and which version that is, None where there is no object."""
+        with self.failing():
+            try:
+                result = obstore.get(self.store, self.key)
+            except FileNotFoundError:
+                return None
+            version: UpdateVersion = {"e_tag": result.meta["e_tag"]}
+            if result.meta["version"] is not None:
+                version["version"] = result.meta["version"]
+            return bytes(result.bytes()), version
+
+    def write(self, content: bytes, mode: Literal["create"] | UpdateVersion) -> bool:
+        """Write on a condition; whether the object holds just this content then.
+
+        Reading it back tells also where the answer does not: a request that was sent twice refuses its own first
+        writing, and some stores refuse nothing.
+        """
+        self._put(content, mode)
+        found = self.read()
+        return found is not None and found[0] == content
+
+    def refuses(self, content: bytes) -> bool:
+        """Whether the store refuses to create what is there already, as it must."""
+        return not self._put(content, "create")
+
+    def delete(self) -> None:
+        """Remove the object."""
+        with self.failing():
+            obstore.delete(self.store, self.key)
+
+    def _put(self, content: bytes, mode: Literal["create"] | UpdateVersion) -> bool:
+        with self.failing():
+            try:
+                obstore.put(self.store, self.key, content, mode=mode)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except (NotImplementedError, NotSupportedError):
+                raise StorageError(f"{self.place}: cannot be locked: the store takes no conditional writes") from None
+        return True
+
+
+@contextmanager
+def lease(target: LeaseObject, patience: Patience) -> Iterator[Lock]:
+    """Hold a lease, renewed by a thread of its own.
+
+    Raises:
+        StorageError: the store takes no leases, or another writer did not end in time.
+    """
+    held = _Lease(target)
+    try:
+        held.acquire(patience)
+        threading.Thread(target=held.keep, name="stac-manager-lease", daemon=True).start()
+        yield held
+    finally:
+        held.release()
+
+
+class _Lease(Lock):
+    """A lease of this run, told from all others by a name made for it."""
+
+    def __init__(self, target: LeaseObject) -> None:
+        self._target = target
+        self._name = uuid.uuid4().hex
+        self._count = 0
+        self._sure_until: float | None = None
+        self._lost = False
+        self._ended = threading.Event()
+        self._one_at_a_time = threading.Lock()
+
+    def acquire(self, patience: Patience) -> None:
+        """Wait for the lease, and take over one that nobody renews."""
+        seen, since = b"", 0.0
+        while True:
+            found = self._target.read()
+            now = time.monotonic()
+            if found is None:
+                taken = self._take("create")
+            else:
+                if found[0] != seen:
+                    seen, since = found[0], now
+                taken = now - since >= LEASE_SECONDS and self._take(found[1])
+            if taken:
+                return
+            patience.pause(LEASE_SECONDS / 30)
+
+    def keep(self) -> None:
+        """Renew the lease until it ends or is lost."""
+        while not self._lost and not self._ended.wait(LEASE_SECONDS / 3):
+            try:
+                self._renew()
+            except StorageError as error:
+                log.warning("%s", error)
+
+    def require(self) -> None:
+        """Renew it now."""
+        self._renew()
+        if self._lost:
+            raise StorageError(f"{self._target.place}: another run has taken over; try again when it is done")
+
+    def release(self) -> None:
+        """Let others have it; one that may be another's by now is left as it is."""
+        self._ended.set()
+        with self._one_at_a_time:
+            if self._sure_until is None or time.monotonic() > self._sure_until:
+                return
+            try:
+                if self._is_mine(self._target.read()):
+                    self._target.delete()
+            except StorageError as error:
+                log.warning("%s; it is free again in %.0f seconds", error, LEASE_SECONDS)
+
+    def _take(self, mode: Literal["create"] | UpdateVersion) -> bool:
+        if not self._write(mode):
+            return False
+        if self._target.refuses(self._content()):
+            return True
+        _tell_of_no_conditions(self._target.place.removesuffix(f"/{self._target.key}"))
+        time.sleep(SETTLE_SECONDS)
+        return self._is_mine(self._target.read())
+
+    def _renew(self) -> None:
+        with self._one_at_a_time:
+            if self._lost or self._ended.is_set():
+                return
+            found = self._target.read()
+            if found is None or not self._is_mine(found) or not self._write(found[1]):
+                self._lost = True
+                log.warning("%s: another run has taken over writing it", self._target.place)
+
+    def _write(self, mode: Literal["create"] | UpdateVersion) -> bool:
+        self._count += 1
+        until = time.monotonic() + LEASE_SECONDS
+        self._sure_until = self._sure_until or until
+        written = self._target.write(self._content(), mode)
+        if written:
+            self._sure_until = until
+        return written
+
+    def _content(self) -> bytes:
+        """Never twice the same, since some stores name a version by its content."""
+        who = {"lease": self._name, "host": socket.gethostname(), "process": os.getpid(), "renewals": self._count}
+        return dumps(who) + b"\n"
+
+    def _is_mine(self, found: tuple[bytes, UpdateVersion] | None) -> bool:
+        return found is not None and self._name.encode() in found[0]
+
+
+@functools.cache
+def _tell_of_no_conditions(root: str) -> None:
+    log.warning("%s: the store ignores the conditions of a write; runs that start at the same moment may collide", root)

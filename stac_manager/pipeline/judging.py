@@ -1,0 +1,57 @@
+"""What a fetched item is to a partition: its own, another's, or none that can be kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from stac_manager.ingest import belongs_to
+from stac_manager.items import Item, Refusal, content_hash, loads_exactly
+from stac_manager.pipeline.stage_files import StagedItem
+from stac_manager.spool import SpooledItem
+from stac_manager.times import parse_rfc3339, utc_now
+from stac_manager.windows import PartitionScheme
+
+__all__ = ["Judge", "Verdict", "shape_of"]
+
+Verdict = StagedItem | Refusal | None
+"""What an item is to a partition; None: it belongs to another one."""
+
+
+class Judge:
+    """Judges items for one partition, and remembers the latest `updated` among those that belong to it."""
+
+    def __init__(self, partition: str, scheme: PartitionScheme) -> None:
+        self._partition, self._scheme = partition, scheme
+        self._now = utc_now()
+        self.newest: datetime | None = None
+        """The latest `updated` that does not lie in the future."""
+
+    def __call__(self, entry: SpooledItem) -> Verdict:
+        """The item with its hash, a reason to refuse it, or None where it belongs to another partition."""
+        item_id, line = entry
+        try:
+            item = loads_exactly(line)
+        except ValueError as error:
+            return Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())
+        try:
+            if not belongs_to(item, self._partition, self._scheme):
+                return None
+        except ValueError as error:
+            return Refusal(item_id, "NoTime", str(error), "raw_items", item)
+        self._note(item)
+        return item_id, content_hash(item), line
+
+    def _note(self, item: Item) -> None:
+        updated: Any = item["properties"].get("updated")
+        try:
+            instant = parse_rfc3339(updated)
+        except (ValueError, TypeError):
+            return
+        if instant <= self._now and (self.newest is None or instant > self.newest):
+            self.newest = instant
+
+
+def shape_of(refusal: Refusal) -> tuple[str | None, str, str]:
+    """What makes a refusal the same as an earlier one."""
+    return refusal.item_id, refusal.error_type, content_hash(refusal.source_data)

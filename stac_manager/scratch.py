@@ -1,0 +1,108 @@
+"""Temporary folders that do not outlive their process by much, however it ends.
+
+Each folder holds a lock file that its process keeps locked. Where a process was killed, the operating system frees the
+lock, and a later process removes what can be locked again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stac_manager.errors import StorageError
+
+__all__ = ["scratch_folder"]
+
+_PREFIX = "stac-manager-"
+_NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
+_LOCK_NAME = ".stac-manager.lock"
+_JUST_MADE = 60.0
+_LEFT_UNLOCKED = 86_400.0
+
+_sweeping = threading.Lock()
+_swept = False
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A private, empty folder that is removed at the end of the block, or by a later process if this one is killed.
+
+    Raises:
+        StorageError: there is no room for it.
+    """
+    _sweep_once()
+    try:
+        outer, lock = _make()
+    except OSError as error:
+        place = error.filename or "a temporary folder"
+        raise StorageError(f"{place}: cannot be made: {error.strerror or error}") from None
+    try:
+        yield outer / "files"
+    finally:
+        _remove(outer)
+        os.close(lock)
+
+
+def _make() -> tuple[Path, int]:
+    """A folder with the descriptor of its lock, which is held."""
+    outer = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = -1
+    try:
+        lock = os.open(outer / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (outer / "files").mkdir()
+    except BaseException:
+        _remove(outer)
+        if lock >= 0:
+            os.close(lock)
+        raise
+    return outer, lock
+
+
+def _remove(outer: Path) -> None:
+    """The files first and the lock last, so that a removal that breaks off is still seen as left over."""
+    shutil.rmtree(outer / "files", ignore_errors=True)
+    if not (outer / "files").exists():
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def _sweep_once() -> None:
+    global _swept
+    with _sweeping:
+        if _swept:
+            return
+        _swept = True
+        with suppress(OSError):
+            for folder in Path(tempfile.gettempdir()).iterdir():
+                if _NAME.fullmatch(folder.name):
+                    with suppress(OSError):
+                        _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove a folder if it is this user's and no process uses it."""
+    found = folder.lstat()
+    age = time.time() - found.st_mtime
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or age < _JUST_MADE:
+        return
+    try:
+        lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        if age > _LEFT_UNLOCKED:
+            # only an empty one was surely made here: files without the lock may be somebody's own of such a name
+            folder.rmdir()
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(folder)
+    finally:
+        os.close(lock)
