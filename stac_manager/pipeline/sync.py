@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stac_manager.errors import SourceError
-from stac_manager.ingest import IngestModule, home_of
+from stac_manager.ingest import PAGE_SIZE, IngestModule, home_of
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain, Mode
 from stac_manager.pipeline.layout import moved_key, publishing_key, unlisted_folder
@@ -30,6 +30,13 @@ log = logging.getLogger(__name__)
 
 _ALL_AT_ONCE = 400
 """Up to so many partitions are checked here at every look; of more, the latest and those whose turn it is."""
+
+_SHARE_OF_LOOKS = 6
+"""The part of the budget that looks at older windows may take."""
+
+_LEAST_COMPARED = 10
+_SHARE_COMPARED = 50
+"""A look compares so many pages, or this part of all pages of the collection, whichever is more, within the budget."""
 
 _AT_LEAST = 1.0
 """Seconds that a request must have left to be worth asking."""
@@ -204,7 +211,7 @@ class Look:
         return sum(known.get(one.item_id) != one.content_hash for one in changes)
 
     def _windows(self) -> None:
-        """Ask whether windows look as they did: the latest each time, of the older ones as many as half the budget."""
+        """Ask whether windows look as they did: the latest each time, older ones in turn."""
         sync = self._chain.workflow.sync
         for partition in reversed(self._keys[-sync.latest_windows :]):
             self._look_at(partition)
@@ -212,7 +219,7 @@ class Look:
         record, start = self._chain.memory.load(), self.requests
         last = record.looked_at
         for partition in _after(old, last):
-            if self.requests - start >= max(1, sync.request_budget // 2):
+            if self.requests - start >= max(1, sync.request_budget // _SHARE_OF_LOOKS):
                 break
             self._look_at(partition)
             last = partition
@@ -232,9 +239,9 @@ class Look:
 
     def _compare(self) -> None:
         """Compare partitions in turn, item by item, with the source."""
-        chain, budget = self._chain, self._chain.workflow.sync.request_budget
+        chain, budget = self._chain, self._share_to_compare()
         record = chain.memory.load()
-        budget, owed = max(0, budget - self.requests - record.owed), max(0, record.owed - budget)
+        budget, owed = max(0, budget - record.owed), max(0, record.owed - budget)
         self._begin_cycle()
         last, used = record.compared, 0
         for partition in _after(self._keys, last):
@@ -250,6 +257,15 @@ class Look:
         if (last, owed) != (record.compared, record.owed):
             with chain.memory.change() as record:
                 record.compared, record.owed = last, owed
+
+    def _share_to_compare(self) -> int:
+        """Requests: enough for all of a small collection, and for a large one in some fifty looks."""
+        workflow = self._chain.workflow
+        page_size = workflow.processing.page_size or PAGE_SIZE
+        manifests = (self._chain.raw.current(partition) for partition in self._keys[-_ALL_AT_ONCE:])
+        pages = sum(-(-manifest.index.lines // page_size) for manifest in manifests if manifest)
+        pages = pages * len(self._keys) // max(1, min(len(self._keys), _ALL_AT_ONCE))
+        return max(1, min(workflow.sync.request_budget, max(_LEAST_COMPARED, pages // _SHARE_COMPARED)))
 
     def _begin_cycle(self) -> None:
         """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
