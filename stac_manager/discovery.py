@@ -23,7 +23,7 @@ from requests import Request, Response, codes
 from requests.exceptions import RequestException
 
 from stac_manager.errors import SourceError, UsageError
-from stac_manager.http import Credentials, origin, public_url
+from stac_manager.http import Credentials, HttpSettings, origin, public_url
 from stac_manager.times import parse_interval, parse_rfc3339
 
 __all__ = ["Collection", "CollectionFilter", "DiscoveryModule", "StacApi", "open_api"]
@@ -33,11 +33,8 @@ Collection = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT = 60
 _QUERY = re.compile(r"\?[^\s'\")]+")
 """What may hold keys and tokens in the messages of other libraries."""
-
-_RETRIES = 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,11 @@ def _speaking(url: str, what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    text = _QUERY.sub("?…", " ".join(str(error).split())) or type(error).__name__
+    # of the wrapping of requests and urllib3, what really happened
+    inner = error.__context__ if isinstance(error, APIError) else error
+    reason = getattr(inner.args[0], "reason", None) if inner and inner.args else None
+    said = str(reason).rpartition("): ")[2] if reason else str(error)
+    text = _QUERY.sub("?…", " ".join(said.split())) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."
 
 
@@ -132,7 +133,9 @@ def _authoriser(url: str, credentials: Credentials | None) -> Callable[[Request]
     return authorise
 
 
-def _session(authorise: Callable[[Request], Request], credentials: Credentials | None) -> StacApiIO:
+def _session(
+    authorise: Callable[[Request], Request], credentials: Credentials | None, settings: HttpSettings
+) -> StacApiIO:
     """pystac-client's way to ask, with no redirect away from an origin, and nothing said of headers and queries."""
     # they log headers and queries, and with them what proves who asks
     logging.getLogger("pystac_client").setLevel(logging.INFO)
@@ -152,16 +155,16 @@ def _session(authorise: Callable[[Request], Request], credentials: Credentials |
         again.headers.update(credentials.headers())
         return response.connection.send(again, **options)
 
-    io = StacApiIO(timeout=_TIMEOUT, max_retries=_RETRIES, request_modifier=authorise)
+    io = StacApiIO(timeout=settings.timeout, max_retries=settings.attempts - 1, request_modifier=authorise)
     io.session.headers["Connection"] = "close"  # it is asked seldom, and nobody closes it
     io.session.hooks["response"] += [stay, renewed]
     return io
 
 
-def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
+def open_api(url: str, credentials: Credentials | None = None, settings: HttpSettings | None = None) -> StacApi:
     """Open a STAC API and check that it declares core, and item-search or features.
 
-    Credentials are sent to the origin of `url` only.
+    Credentials are sent to the origin of `url` only. Of the settings, timeout and attempts hold for these requests too.
 
     Source: STAC API 1.0.0, conformance classes of the landing page.
 
@@ -174,8 +177,8 @@ def open_api(url: str, credentials: Credentials | None = None) -> StacApi:
     with _speaking(url, "the landing page"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
         authorise = _authoriser(url, credentials)
-        io = _session(authorise, credentials)
-        client = Client.open(url, stac_io=io, request_modifier=authorise, timeout=_TIMEOUT)
+        io = _session(authorise, credentials, settings or HttpSettings())
+        client = Client.open(url, stac_io=io, request_modifier=authorise, timeout=io.timeout)
         return _api_of(client, url, io)
 
 

@@ -96,6 +96,10 @@ class IncompleteError(SourceError):
     """The source claims more items than could be fetched; what was published before stays."""
 
 
+class UnheardError(SourceError):
+    """The source no longer heeds a filter that it did heed; what it gave is no answer to what was asked."""
+
+
 class StorageError(StacManagerError):
     """A read from or a write to storage failed; what was there before is still whole."""
 

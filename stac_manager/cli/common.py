@@ -199,6 +199,9 @@ def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], 
         @functools.wraps(command)
         def wrapper(summary: str | None, failed: str | None, log_level: str, log_format: str, **options: Any) -> int:
             _start_logging(log_level.upper(), log_format)
+            for option, target in (("--summary", summary), ("--failed", failed)):
+                if target and (not Path(target).name or Path(target).is_dir()):
+                    raise UsageError(f"{option} {target}: is a folder; name a file")
             run = Run(summary, failed, dry_run=bool(options.pop("dry_run", False)))
             command(run, **options)
             return run.finish()

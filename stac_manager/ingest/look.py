@@ -66,7 +66,7 @@ async def newest_update(ask: Ask, queries: Queries, window: Window, attempts: in
 
     page = await page_of("newest")
     times = _times_of(page)
-    if not _falls(times) or not _all_say(page):
+    if not _falls(times) or not all(item.updated for item in page.items):
         return None
     if page.next is not None and not _rises(times, _times_of(await page_of("oldest"))):
         return None

@@ -54,7 +54,7 @@ class StacApiSource:
             SourceError: it cannot be opened.
             UsageError: it would ignore a filter.
         """
-        api = open_api(self.catalog_url, self.credentials)
+        api = open_api(self.catalog_url, self.credentials, self.http)
         for name, value in (("query", self.filter.query), ("cql2", self.filter.cql2)):
             if value is not None and name not in api.filters:
                 raise UsageError(f"{self.host} does not declare the {name} filter, so it would ignore it")

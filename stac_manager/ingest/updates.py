@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from stac_manager.errors import SourceError
+from stac_manager.errors import SourceError, UnheardError
 from stac_manager.ingest.filters import SearchFilter, asked_instant
 from stac_manager.ingest.members import FetchedItem
 from stac_manager.ingest.paging import ApiPage, Query
@@ -37,7 +37,7 @@ _ATTEMPTS = 2
 _DIGITS = re.compile(r"\d")
 
 
-class _UnheardError(Exception):
+class _NoWayError(Exception):
     """A language does not work."""
 
 
@@ -80,7 +80,7 @@ class Hearing:
         for language in languages:
             try:
                 await self._require(language, page)
-            except _UnheardError:
+            except _NoWayError:
                 continue
             return language
         return "no"
@@ -92,22 +92,22 @@ class Hearing:
         """Compare the answers in a language with what is known.
 
         Raises:
-            _UnheardError: one does not fit.
+            _NoWayError: one does not fit.
         """
         future = await self._answer(self._query(language, _FAR_FUTURE, self._window, 1))
         if future.received or future.matched:
-            raise _UnheardError
+            raise _NoWayError
         past = await self._answer(self._query(language, _FAR_PAST, self._window, _PAGE))
         if not await self._is_everything(past, page):
-            raise _UnheardError
+            raise _NoWayError
         for item in _telling(page.items):
             own = item.updated_at()
             assert own is not None
             if not await self._comes(language, item, own):
-                raise _UnheardError
+                raise _NoWayError
             # a whole second and more, since what is asked for is a little earlier
             if await self._comes(language, item, own + 2 * _SECOND):
-                raise _UnheardError
+                raise _NoWayError
 
     async def _is_everything(self, past: ApiPage, page: ApiPage) -> bool:
         if past.matched is None or page.matched is None:
@@ -127,7 +127,7 @@ class Hearing:
             return await self._ask(query, _ATTEMPTS)
         except SourceError:
             await self._known_page()
-            raise _UnheardError from None
+            raise _NoWayError from None
 
 
 def _around(item: FetchedItem, window: Window) -> Window:
@@ -157,7 +157,7 @@ def _spelling(item: FetchedItem) -> str:
 def only_since(since: Since, sink: PageSink, host: str) -> PageSink:
     """A sink that passes on what was updated at or after an instant, and what does not say when.
 
-    It raises a SourceError where an item came that is earlier than what was asked for: the filter is not heard.
+    It raises an UnheardError where an item came that is earlier than what was asked for: the filter is not heard.
     """
     earliest = asked_instant(since.instant)
 
@@ -166,7 +166,7 @@ def only_since(since: Since, sink: PageSink, host: str) -> PageSink:
         for item, time in times:
             if time is not None and time < earliest:
                 asked = format_rfc3339(since.instant)
-                raise SourceError(
+                raise UnheardError(
                     f"{host}: does not hear the {since.language} filter any more: asked for what was updated since "
                     f"{asked}, it gave {item.id!r} of {format_rfc3339(time)}"
                 )

@@ -10,7 +10,7 @@ from stac_manager.errors import UsageError
 from stac_manager.items import Item
 from stac_manager.output.catalog import PartitionSummary, build_catalog, build_collection
 from stac_manager.output.geoparquet import GeoParquetResult, write_geoparquet
-from stac_manager.output.roundtrip import parquet_form, read_geoparquet, same_after_parquet
+from stac_manager.output.roundtrip import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
 
 __all__ = [
     "OUTPUT_FORMATS",
@@ -21,6 +21,7 @@ __all__ = [
     "build_collection",
     "parquet_form",
     "read_geoparquet",
+    "read_with_nulls",
     "same_after_parquet",
     "write_geoparquet",
 ]

@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = ["GeoParquetResult", "write_geoparquet"]
 _CHUNK_ROWS = 1000
 _CHUNK_BYTES = 24 << 20
 """Rows are parsed together up to the first of these; more saves no time, only costs memory."""
+
+_GUESSED_ROWS = 30
 
 STEP = "published"
 _CHANGED = "the items were not the same when they were read again"
@@ -161,6 +164,8 @@ class _Pass:
 
     def _take(self, chunk: dict[int, Row]) -> None:
         table = None
+        if self._file is None and not self.places:
+            self._guess(chunk)
         if not self.places:
             with contextlib.suppress(Misfit):
                 table = table_of(list(chunk.values()), self._layout)
@@ -171,6 +176,13 @@ class _Pass:
         if self._file is None:
             self._file = self._open(self._layout.file)
         self._file.add(table)
+
+    def _guess(self, chunk: dict[int, Row]) -> None:
+        """Lay out the columns by some of the rows: most often the others have the same."""
+        for row in islice(chunk.values(), 0, None, max(1, len(chunk) // _GUESSED_ROWS)):
+            observe(self._tree, row)
+        if not conflicts(self._tree):
+            self._layout = layout_of(self._tree)
 
     def _widen(self, chunk: dict[int, Row]) -> pa.Table | None:
         """The chunk as a table in a layout that also fits what came before, or None when there is none."""

@@ -15,7 +15,7 @@ from stac_manager.items import Item
 from stac_manager.output.rows import PROJ_GEOMETRY, TIMES, TOP_LEVEL
 from stac_manager.times import format_rfc3339, parse_rfc3339
 
-__all__ = ["parquet_form", "read_geoparquet", "same_after_parquet"]
+__all__ = ["parquet_form", "read_geoparquet", "read_with_nulls", "same_after_parquet"]
 
 _BATCH = 500
 _SHOWN = 80
@@ -29,6 +29,11 @@ def read_geoparquet(path: str | Path) -> Iterator[Item]:
     Raises:
         OSError, pyarrow.ArrowException: the file is missing, or is not such a file.
     """
+    return map(_compacted, read_with_nulls(path))
+
+
+def read_with_nulls(path: str | Path) -> Iterator[Item]:
+    """The same, but each item has all members that any item of the file has."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_BATCH):
             for row in batch.to_pylist():
@@ -47,7 +52,7 @@ def _item(row: dict[str, Any]) -> Item:
     if isinstance(item.get("geometry"), bytes):
         item["geometry"] = _geojson(item["geometry"])
     times = {name: _text(value) for name, value in row.items() if isinstance(value, datetime)}
-    return parquet_form({**item, "properties": {**row, **times}})
+    return _formed({**item, "properties": {**row, **times}})
 
 
 def _text(time: datetime) -> str:
@@ -63,18 +68,30 @@ def parquet_form(item: Item) -> Item:
 
     Source: the table "What changes" in docs/parquet.md.
     """
+    return _compacted(_formed(item))
+
+
+def _formed(item: Item) -> Item:
+    """The same, but for members without a value."""
     properties = dict(item.get("properties") or {})
     members = {name: item[name] for name in TOP_LEVEL if item.get(name) is not None}
     properties |= {name: value for name, value in item.items() if name not in TOP_LEVEL and name != "properties"}
     for name in TIMES & properties.keys():
         properties[name] = _utc(properties[name])
-    properties = _form(properties)
-    geometry = _plain(members.pop("geometry", None))
-    assets = members.pop("assets", {})
+    assets = members.get("assets", {})
     if isinstance(assets, dict):
-        assets = {key: formed for key, asset in assets.items() if (formed := _form(asset))}
-    formed = {name: _compact(value) for name, value in members.items()}
-    return {**formed, "geometry": geometry, "assets": assets, "properties": {"datetime": None, **properties}}
+        assets = {key: _projected(asset) for key, asset in assets.items()}
+    geometry = _plain(members.get("geometry"))
+    return {**members, "geometry": geometry, "assets": assets, "properties": _projected(properties)}
+
+
+def _compacted(item: Item) -> Item:
+    formed = {name: value if name == "geometry" else _compact(value) for name, value in item.items()}
+    return {
+        **formed,
+        "assets": formed["assets"] or {},
+        "properties": {"datetime": None, **(formed["properties"] or {})},
+    }
 
 
 def _utc(value: Any) -> Any:
@@ -84,13 +101,12 @@ def _utc(value: Any) -> Any:
         return value
 
 
-def _form(members: Any) -> Any:
+def _projected(members: Any) -> Any:
     """Properties or an asset, `proj:geometry` being a geometry."""
-    if not isinstance(members, dict):
+    if not isinstance(members, dict) or PROJ_GEOMETRY not in members:
         return members
-    projected = _plain(members.get(PROJ_GEOMETRY))
-    kept = _compact({name: value for name, value in members.items() if name != PROJ_GEOMETRY}) or {}
-    return {**kept, PROJ_GEOMETRY: projected} if projected and projected["coordinates"] else kept
+    geometry = _plain(members[PROJ_GEOMETRY])
+    return {**members, PROJ_GEOMETRY: geometry if geometry and geometry["coordinates"] else None}
 
 
 def _plain(geometry: Any) -> Any:
@@ -103,8 +119,12 @@ def _plain(geometry: Any) -> Any:
 def _compact(value: Any) -> Any:
     """Without null members; an object without members is null."""
     if isinstance(value, dict):
-        members = ((name, _compact(member)) for name, member in value.items())
-        return {name: member for name, member in members if member is not None} or None
+        kept = {}
+        for name, member in value.items():
+            compact = _compact(member) if isinstance(member, dict | list) else member
+            if compact is not None:
+                kept[name] = compact
+        return kept or None
     if isinstance(value, list):
         return [_compact(member) if isinstance(member, dict | list) else member for member in value]
     return value
@@ -115,7 +135,28 @@ def same_after_parquet(original: Item, read_back: Item) -> str | None:
 
     `read_back` may come from `read_geoparquet` or from stac_geoparquet.
     """
+    if _same(_formed(original), _formed(read_back)):
+        return None
     return _difference(parquet_form(original), parquet_form(read_back), "")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same but for members without a value; quick where they are so to the letter."""
+    letters = _letters(one)
+    if letters is not None and letters == _letters(other):
+        return True
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_same(one.get(name), other.get(name)) for name in one.keys() | other.keys())
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return all(map(_same, one, other))
+    return _difference(_compact(one), _compact(other), "") is None
+
+
+def _letters(value: Any) -> bytes | None:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
 
 
 def _difference(one: Any, other: Any, path: str) -> str | None:

@@ -83,7 +83,7 @@ def base_tree() -> Node:
 def observe(tree: Node, row: Row) -> Unfit | None:
     """Add what a row shows to the tree of all rows; a row that no column can hold adds nothing and is the answer."""
     members = orjson.loads(row.json)
-    unfit = _unfit(members, (), 0)
+    unfit = None if _is_fit(members, 0) else _unfit(members, (), 0)
     if unfit is not None:
         return Unfit("ParquetTypeConflict", f"`{path_text(unfit[0])}` {unfit[1]}")
     tree.fields["bbox"].kinds.add(f"bbox of {len(row.bbox)}")
@@ -119,6 +119,19 @@ def _observe(node: Node, value: Any) -> None:
 
 def _kind(value: Any) -> str:
     return _LARGE if type(value) is int and abs(value) > _EXACT else _KINDS[type(value)]
+
+
+def _is_fit(value: Any, depth: int) -> bool:
+    """Whether `_unfit` will surely find nothing, in a part of its time."""
+    if depth >= _MAX_DEPTH:
+        return False
+    for member in value.values() if isinstance(value, dict) else value:
+        kind = type(member)
+        if kind is int and not -_INT64 <= member < _INT64:
+            return False
+        if (kind is dict or kind is list) and not _is_fit(member, depth + 1):
+            return False
+    return not isinstance(value, dict) or "\0" not in "".join(value)
 
 
 def _unfit(value: Any, path: Path, depth: int) -> tuple[Path, str] | None:

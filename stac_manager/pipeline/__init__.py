@@ -10,7 +10,7 @@ from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, parquet_ke
 from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place, Stage
 from stac_manager.pipeline.publishing import collection_totals, publish_catalog, publish_collection
 from stac_manager.pipeline.rebuild import partition_counts, quarantine_reasons
-from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
+from stac_manager.pipeline.stage_files import read_index, read_items, read_refused, read_sound
 from stac_manager.pipeline.sync import Finding, Look
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "read_index",
     "read_items",
     "read_refused",
+    "read_sound",
     "read_tombstones",
     "run_check",
     "schema_store_of",

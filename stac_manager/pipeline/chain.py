@@ -12,15 +12,15 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from stac_manager.config import Workflow
-from stac_manager.errors import StorageError
+from stac_manager.errors import StorageError, UnheardError
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Since, Source
 from stac_manager.pipeline.builders import schema_store_of, source_of
-from stac_manager.pipeline.layout import moved_key, partition_lock, publishing_key
+from stac_manager.pipeline.layout import moved_key, partition_lock, publishing_key, quarantine_key
 from stac_manager.pipeline.manifest import STAGES, FileRef, Ledger, Manifest, Place, Stage
 from stac_manager.pipeline.memory import Memory
 from stac_manager.pipeline.publishing import mark_unlisted, publish_collection, publish_partition
 from stac_manager.pipeline.raw import Progress, RawStage
-from stac_manager.pipeline.stage_files import StageWriter, read_index, read_whole
+from stac_manager.pipeline.stage_files import StageWriter, read_index, read_whole, tidy
 from stac_manager.pipeline.validating import validate_partition
 from stac_manager.storage import Storage
 from stac_manager.times import Window, parse_rfc3339, utc_now
@@ -136,12 +136,14 @@ class Chain:
         if any(self.storage.size(key(self.collection, partition)) is not None for key in (moved_key, publishing_key)):
             return False
         before: Manifest | None = None
+        refused = False
         for stage in STAGES:
             manifest = self._current(stage, partition, before)
             if manifest is None:
                 return False
+            refused |= manifest.refused is not None
             before = manifest
-        return True
+        return not refused or self.storage.size(quarantine_key(self.collection, partition)) is not None
 
     def _current(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
         """What a stage made last, if the stage would make the same again."""
@@ -189,6 +191,7 @@ class Chain:
                 return self._raw_items(partition, heard, mode, allow_deletes)
             upstream = self.upstream(self.place(stage, partition))
             if mode not in ("full", "replay") and (done := self._current(stage, partition, upstream)):
+                tidy(self.storage, done)
                 return done.as_unchanged()
             steps: dict[Stage, Callable[[Manifest, Progress, bool], Manifest]] = {
                 "transformed": lambda manifest, heard, _: self._pass_on("transformed", manifest, heard),
@@ -199,14 +202,18 @@ class Chain:
             return steps[stage](upstream, heard, mode != "full")
 
     def _raw_items(self, partition: str, progress: Progress, mode: Mode, allow_deletes: bool) -> Manifest:
-        if mode in ("resume", "replay") and (done := self.raw.current(partition)):
+        if mode in ("resume", "replay") and (done := self.raw.whole(partition)):
             return self.raw.unchanged(done)
         if mode == "changes" and (since := self.since()):
 
             def changed(ingest: IngestModule, window: Window) -> FetchFacts:
                 return ingest.fetch(window, since=since)
 
-            merged = self.raw.merge(partition, progress, changed, counted=True)
+            try:
+                merged = self.raw.merge(partition, progress, changed, counted=True)
+            except UnheardError as error:
+                log.warning("%s; reading all of %s", error, partition)
+                merged = None
             if merged is not None:
                 return merged
         cycle = self.memory.open_cycle(self.partitions, self._newest)

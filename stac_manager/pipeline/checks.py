@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from stac_manager.errors import LedgerError
 from stac_manager.items import loads
-from stac_manager.output import read_geoparquet, same_after_parquet
+from stac_manager.output import read_with_nulls, same_after_parquet
 from stac_manager.pipeline.deletions import read_held, read_tombstones
 from stac_manager.pipeline.manifest import STAGES, Manifest, Place, Stage
 from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
@@ -179,7 +179,7 @@ def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
 def _parquet_items(storage: Storage, manifest: Manifest) -> Iterator[dict[str, Any]]:
     if manifest.items is not None:
         with storage.local_copy(manifest.items.key) as path:
-            yield from read_geoparquet(path)
+            yield from read_with_nulls(path)
 
 
 CHECKS: dict[Stage, dict[str, Check]] = {stage: {"ledger_balances": _ledger_balances} for stage in STAGES}

@@ -14,7 +14,7 @@ from stac_manager.pipeline.stage_files import StagedItem, compare_indexes, read_
 from stac_manager.storage import Storage
 from stac_manager.times import timestamp
 
-__all__ = ["Deletions", "read_held", "read_tombstones"]
+__all__ = ["Deletions", "read_held", "read_staying", "read_tombstones"]
 
 _MOST_ASKED = 20_000
 """Ids that are looked for elsewhere; where more than that are missing, a person has to look anyway."""
@@ -35,20 +35,23 @@ class Deletions:
         """Ids that are taken away now."""
         self.held: list[str] = []
         """Ids that are gone at the source and stay here until a person confirms."""
+        self.staying: list[str] = []
+        """Ids that the source has moved, and that stay here until they have come to their new partition."""
         self._back: set[str] = set()
 
-    def find(self, ingest: IngestModule, elsewhere: Callable[[list[str]], set[str]], *, confirmed: bool) -> None:
+    def find(self, ingest: IngestModule, elsewhere: Callable[[list[str]], dict[str, bool]], *, confirmed: bool) -> None:
         """Compare a complete scan with the last generation.
 
         Args:
             ingest: what the scan brought.
-            elsewhere: which of some ids the source has outside of this partition.
+            elsewhere: which of some ids the source has outside of this partition, and whether they are to stay as yet.
             confirmed: a person wants what is missing to go, however much it is.
         """
         if self._before is None:
             return
         missing = self._missing(ingest)
-        moved = elsewhere(missing[:_MOST_ASKED]) if missing else set()
+        moved = elsewhere(missing[:_MOST_ASKED]) if missing else {}
+        self.staying = [item_id for item_id in missing if moved.get(item_id)]
         gone = [item_id for item_id in missing if item_id not in moved]
         left = self._before.index.lines - len(moved)
         if gone and not confirmed and (len(gone) > self._threshold * left or len(gone) == left):
@@ -74,8 +77,8 @@ class Deletions:
         return read_held(self._storage, self._before)
 
     def held_items(self) -> Iterator[StagedItem]:
-        """The held items as they were, sorted by id."""
-        held = set(self.held)
+        """The items that stay, as they were, sorted by id."""
+        held = {*self.held, *self.staying}
         if held and self._before:
             yield from (item for item in read_items(self._storage, self._before) if item[0] in held)
 
@@ -85,6 +88,8 @@ class Deletions:
         files: dict[str, Iterable[bytes]] = {}
         if self.held:
             files["held_ids"] = map(dumps, self.held)
+        if self.staying:
+            files["staying_ids"] = map(dumps, self.staying)
         if tombs:
             files["tombstones"] = (dumps(tombs[item_id]) for item_id in sorted(tombs))
         return files
@@ -102,6 +107,12 @@ class Deletions:
 def read_held(storage: Storage, manifest: Manifest | None) -> set[str]:
     """The ids that a partition of `raw_items` keeps, though they are gone at the source."""
     key = manifest.details.get("held_ids") if manifest else None
+    return {loads(line) for line in read_file(storage, key)}
+
+
+def read_staying(storage: Storage, manifest: Manifest | None) -> set[str]:
+    """The ids that a partition of `raw_items` keeps until they have come to another one."""
+    key = manifest.details.get("staying_ids") if manifest else None
     return {loads(line) for line in read_file(storage, key)}
 
 

@@ -69,7 +69,7 @@ def arrivals_folder(collection: str) -> str:
 
 
 def moved_key(collection: str, partition: str) -> str:
-    """There as long as a partition may hold items that have moved to another one."""
+    """There as long as a partition may hold items that have moved to another one, or lack some that have come."""
     return f"stages/{safe_name(collection)}/raw_items/{partition}/moved"
 
 

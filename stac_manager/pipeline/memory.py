@@ -60,6 +60,8 @@ class Memory:
     def change(self) -> Iterator[SyncRecord]:
         """The record, to change; written at the end of the block if it did."""
         with self._storage.lock(collection_lock(self._collection)):
+            if not self.read_only:
+                self._storage.sweep(sync_key(self._collection))
             record = self.load()
             yield record
             data = orjson.dumps(record.model_dump(exclude_defaults=True), option=orjson.OPT_INDENT_2) + b"\n"
@@ -95,6 +97,11 @@ class Memory:
             record.cycle_left.remove(partition)
             if not record.cycle_left:
                 self._end_cycle(record)
+
+    def doubt_language(self) -> None:
+        """The source does not filter as it did; the next look finds out anew whether it does."""
+        with self.change() as record:
+            record.language = None
 
     def advance(self, newest: datetime) -> None:
         """Every change up to this instant is taken over."""

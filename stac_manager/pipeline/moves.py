@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import numpy as np
 
+from stac_manager.errors import StorageError
 from stac_manager.items import safe_name
-from stac_manager.pipeline.layout import arrivals_folder, moved_key
-from stac_manager.pipeline.manifest import Place
-from stac_manager.pipeline.stage_files import read_index
+from stac_manager.pipeline.layout import arrivals_folder, moved_key, partition_lock
+from stac_manager.pipeline.manifest import Manifest, Place
+from stac_manager.pipeline.stage_files import read_index, read_sound
 from stac_manager.storage import Storage
 
-__all__ = ["mark_moves"]
+__all__ = ["mark_moves", "moved_partitions"]
+
+log = logging.getLogger(__name__)
 
 
 def mark_moves(storage: Storage, collection: str) -> list[str]:
     """Mark the partitions that hold an id which has since come to another one; they are to be read again.
 
     Costs a look at every index of the collection, and only after ids have come somewhere that were not there before.
+    A partition that another run is writing just now keeps for the next look what is to be found out about it.
 
     Returns:
         The partitions that were marked.
     """
-    arrivals = storage.list(arrivals_folder(collection))
-    if not arrivals:
+    arrived = {key.rpartition("/")[2] for key in storage.list(arrivals_folder(collection))}
+    if not arrived:
         return []
-    arrived = {key.rpartition("/")[2] for key in arrivals}
-    partitions = _partitions(storage, collection)
-    shared = _sharing(storage, collection, partitions)
-    doubtful = [(one, other) for one, other in shared if one in arrived or other in arrived]
+    manifests = _manifests(storage, collection)
+    try:
+        doubtful = [pair for pair in _sharing(storage, manifests) if not arrived.isdisjoint(pair)]
+    except StorageError as error:
+        log.info("%s; another run may just have replaced it", error)
+        return []
     # where only one of two is new, the other one is behind; where both are, either may be
-    behind = {side for one, other in doubtful for side in (one, other) if side not in arrived}
-    behind |= {side for one, other in doubtful if {one, other} <= arrived for side in (one, other)}
-    for partition in sorted(behind):
-        storage.put(moved_key(collection, partition), b"")
-    for key in arrivals:
-        storage.delete(key)
-    return sorted(behind)
+    behind = {side for pair in doubtful for side in pair if side not in arrived or arrived.issuperset(pair)}
+    marked = {partition for partition in behind if _mark(storage, manifests[partition])}
+    waiting = {side for pair in doubtful for side in pair if not marked.issuperset(behind.intersection(pair))}
+    for partition in arrived - waiting:
+        _settle(storage, collection, partition, manifests.get(partition))
+    return sorted(marked)
 
 
-def _partitions(storage: Storage, collection: str) -> list[str]:
+def moved_partitions(storage: Storage, collection: str) -> list[str]:
+    """The partitions that are marked, sorted: items have moved away from them, or to them."""
+    keys = storage.list(f"stages/{safe_name(collection)}/raw_items")
+    return sorted(key.split("/")[-2] for key in keys if key.endswith("/moved"))
+
+
+def _mark(storage: Storage, manifest: Manifest) -> bool:
+    """Mark a partition, if it still is what was looked at: a run removes the mark with what it commits."""
+    with _still(storage, manifest.collection, manifest.partition, manifest) as still:
+        if still:
+            storage.put(moved_key(manifest.collection, manifest.partition), b"")
+        return still
+
+
+def _settle(storage: Storage, collection: str, partition: str, manifest: Manifest | None) -> None:
+    """Forget that ids came to a partition, unless others have come since."""
+    with _still(storage, collection, partition, manifest) as still:
+        if still:
+            storage.delete(f"{arrivals_folder(collection)}/{partition}")
+
+
+@contextmanager
+def _still(storage: Storage, collection: str, partition: str, manifest: Manifest | None) -> Iterator[bool]:
+    """Whether a partition still is what was looked at, and stays so meanwhile."""
+    place = Place(collection=collection, stage="raw_items", partition=partition)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(storage.lock(partition_lock(collection, partition), wait=0))
+        except StorageError as error:
+            log.info("%s", error)
+            yield False
+            return
+        now = read_sound(storage, place)
+        yield (now and now.content_hash) == (manifest and manifest.content_hash)
+
+
+def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
     folder = f"stages/{safe_name(collection)}/raw_items"
-    return [key.split("/")[-2] for key in storage.list(folder) if key.endswith("/manifest.json")]
+    partitions = [key.split("/")[-2] for key in storage.list(folder) if key.endswith("/manifest.json")]
+    places = (Place(collection=collection, stage="raw_items", partition=partition) for partition in partitions)
+    return {place.partition: manifest for place in places if (manifest := read_sound(storage, place))}
 
 
-def _sharing(storage: Storage, collection: str, partitions: list[str]) -> set[tuple[str, str]]:
+def _sharing(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:
     """Pairs of partitions that hold an id in common."""
     hashes, numbers = [], []
-    for number, partition in enumerate(partitions):
-        place = Place(collection=collection, stage="raw_items", partition=partition)
-        ids = np.fromiter((hash(item_id) for item_id, _ in read_index(storage, place.read(storage))), dtype=np.int64)
+    partitions = list(manifests)
+    for number, manifest in enumerate(manifests.values()):
+        ids = np.fromiter((hash(item_id) for item_id, _ in read_index(storage, manifest)), dtype=np.int64)
         hashes.append(ids)
         numbers.append(np.full(len(ids), number, dtype=np.int32))
     if not hashes:

@@ -22,6 +22,7 @@ from stac_manager.pipeline.layout import (
     publishing_key,
     quarantine_key,
     source_collection_key,
+    sync_key,
     unlisted_folder,
 )
 from stac_manager.pipeline.manifest import FileRef, Manifest, Place
@@ -94,7 +95,8 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
         unlisted = storage.list(unlisted_folder(collection))
         _retire(storage, workflow, collection)
         document = _collection_document(storage, collection, _published(storage, collection))
-        storage.sweep(collection_key(collection))
+        for key in (collection_key(collection), source_collection_key(collection), sync_key(collection)):
+            storage.sweep(key)
         _put_json(storage, collection_key(collection), document)
         publish_catalog(storage, workflow)
         for key in unlisted:
@@ -103,8 +105,11 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
 
 
 def mark_unlisted(storage: Storage, manifest: Manifest) -> None:
-    """Say that `collection.json` is about to be behind a published partition."""
-    storage.put(f"{unlisted_folder(manifest.collection)}/{manifest.partition}", b"")
+    """Say that `collection.json` and the quarantine file are about to be behind a published partition."""
+    storage.put(publishing_key(manifest.collection, manifest.partition), b"")
+    key = f"{unlisted_folder(manifest.collection)}/{manifest.partition}"
+    storage.sweep(key)
+    storage.put(key, b"")
 
 
 def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:

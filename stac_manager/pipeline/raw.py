@@ -16,16 +16,25 @@ from typing import Any
 from stac_manager.config import Workflow
 from stac_manager.errors import IncompleteError
 from stac_manager.files import write_lines
-from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
-from stac_manager.items import Refusal, dumps
-from stac_manager.pipeline.deletions import Deletions, read_held
+from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, home_of
+from stac_manager.items import Refusal, dumps, loads
+from stac_manager.pipeline.deletions import Deletions, read_held, read_staying
 from stac_manager.pipeline.judging import Judge, Verdict, shape_of
-from stac_manager.pipeline.layout import arrivals_folder, moved_key, source_collection_key
+from stac_manager.pipeline.layout import arrivals_folder, collection_lock, moved_key, source_collection_key
 from stac_manager.pipeline.manifest import Ledger, Manifest, Place
-from stac_manager.pipeline.stage_files import StageWriter, compare_indexes, read_index, read_items, read_refused
+from stac_manager.pipeline.stage_files import (
+    StageWriter,
+    compare_indexes,
+    read_index,
+    read_items,
+    read_refused,
+    read_sound,
+    read_whole,
+    tidy,
+)
 from stac_manager.spool import refusal_of
 from stac_manager.storage import Storage
-from stac_manager.times import Window, format_rfc3339, parse_rfc3339
+from stac_manager.times import Window, format_rfc3339, parse_rfc3339, utc_now
 from stac_manager.windows import PartitionScheme
 
 __all__ = ["Progress", "RawStage"]
@@ -79,10 +88,14 @@ class RawStage:
 
     def current(self, partition: str) -> Manifest | None:
         """What the last run made, if it was made as the workflow says now and nothing says to look again."""
-        manifest = self.place(partition).read(self.storage)
+        manifest = read_sound(self.storage, self.place(partition))
         if manifest is None or manifest.code_version != self.code_version:
             return None
         return None if self.storage.size(moved_key(self.collection, partition)) is not None else manifest
+
+    def whole(self, partition: str) -> Manifest | None:
+        """The same, if its files are there too."""
+        return self.current(partition) and read_whole(self.storage, self.place(partition))
 
     def scan(self, partition: str, progress: Progress, *, allow_deletes: bool = False) -> Manifest:
         """Read the whole window. What the source no longer has goes, unless it is more than a person must confirm.
@@ -97,14 +110,14 @@ class RawStage:
             before = out.previous if out.previous and out.previous.code_version == self.code_version else None
             ingest, facts, probe = self._fetch_still(stack, window, progress)
             deletions = Deletions(self.storage, before, self.workflow.sync.delete_threshold)
-            deletions.find(ingest, lambda missing: self._moved(missing, partition), confirmed=allow_deletes)
+            deletions.find(ingest, lambda missing: self._moved(missing, partition, before), confirmed=allow_deletes)
             tally, judge = _Tally(skipped=ingest.outside), Judge(partition, self.scheme)
             judged = ((entry[0], judge(entry)) for entry in ingest)
             held = ((item[0], item) for item in deletions.held_items())
             for _, verdict in heapq.merge(judged, held, key=lambda pair: pair[0]):
                 tally.skipped += not self._take(verdict, out)
             self._refuse(ingest, out)
-            tally.carried = len(deletions.held)
+            tally.carried = len(deletions.held) + len(deletions.staying)
             details = {
                 "claimed": facts.matched,
                 "distinct": len(ingest.items) + len(ingest.refusals) + ingest.outside,
@@ -124,7 +137,7 @@ class RawStage:
             fill: fetches the items that changed; it may bring others.
             counted: hold the source's count of the window against what the merge comes to.
         """
-        window, before = self.window(partition), self.current(partition)
+        window, before = self.window(partition), self.whole(partition)
         if before is None:
             return None
         self._keep_collection()
@@ -144,6 +157,7 @@ class RawStage:
 
     def unchanged(self, manifest: Manifest) -> Manifest:
         """The manifest as that of a run that had nothing to do."""
+        tidy(self.storage, manifest)
         return manifest.as_unchanged(dict.fromkeys(_NO_RUN, 0))
 
     def differs(self, partition: str, seconds: float) -> tuple[bool, int]:
@@ -197,11 +211,13 @@ class RawStage:
             before = after
         return ingest, facts, before
 
-    def _moved(self, missing: list[str], partition: str) -> set[str]:
-        """Which of the ids that did not come with their window the source has elsewhere.
+    def _moved(self, missing: list[str], partition: str, before: Manifest | None) -> dict[str, bool]:
+        """Which of the ids that did not come with their window the source has elsewhere; True: not known there yet.
+
+        Such a partition is marked to be read. An id stays only until that was done, whether it came or not.
 
         Raises:
-            IncompleteError: it has one of them in this very window, so the scan was not whole.
+            IncompleteError: the source has one of them in this very window, so the scan was not whole.
         """
         with IngestModule(self.source) as found:
             found.find(missing)
@@ -213,7 +229,34 @@ class RawStage:
                     f"{self.collection} {partition}: the source has {here[0]!r}, but left it out of its window; "
                     "nothing was taken over"
                 )
-            return {item_id for item_id, _ in found}
+            keys = set(self.scheme.keys(utc_now()))
+            homes = {item_id: home if (home := self._home(line)) in keys else None for item_id, line in found}
+        stayed = read_staying(self.storage, before)
+        awaited = {home for home in homes.values() if home and self.storage.size(self._mark(home)) is not None}
+        unknown = {home: self._unknown(home, homes) for home in set(filter(None, homes.values()))}
+        stays = {
+            item_id: home is not None and item_id in unknown[home] and (item_id not in stayed or home in awaited)
+            for item_id, home in homes.items()
+        }
+        for home in {homes[item_id] for item_id, staying in stays.items() if staying} - awaited:
+            self.storage.put(self._mark(str(home)), b"")
+        return stays
+
+    def _home(self, line: bytes) -> str | None:
+        try:
+            return home_of(loads(line), self.scheme)
+        except ValueError:
+            return None
+
+    def _mark(self, partition: str) -> str:
+        return moved_key(self.collection, partition)
+
+    def _unknown(self, home: str, homes: dict[str, str | None]) -> set[str]:
+        """Which of the ids that belong to a partition it has neither kept nor refused."""
+        manifest = read_sound(self.storage, self.place(home))
+        known = {item_id for item_id, _ in read_index(self.storage, manifest)}
+        known |= {record["item_id"] for record in read_refused(self.storage, manifest)}
+        return {item_id for item_id, at in homes.items() if at == home} - known
 
     def _take(self, verdict: Verdict, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
@@ -266,7 +309,9 @@ class RawStage:
         document = dumps(self._collection)
         key = source_collection_key(self.collection)
         if self.storage.get(key) != document:
-            self.storage.put(key, document)
+            with self.storage.lock(collection_lock(self.collection)):
+                self.storage.sweep(key)
+                self.storage.put(key, document)
 
     @cached_property
     def _collection(self) -> dict[str, Any]:
@@ -303,7 +348,9 @@ class RawStage:
     def _announce(self, manifest: Manifest) -> None:
         """Say that ids are new here: they may be known elsewhere, from before their items moved."""
         if manifest.changes.added:
-            self.storage.put(f"{arrivals_folder(self.collection)}/{manifest.partition}", b"")
+            key = f"{arrivals_folder(self.collection)}/{manifest.partition}"
+            self.storage.sweep(key)
+            self.storage.put(key, b"")
 
 
 def _written(out: StageWriter, name: str, lines: Iterable[bytes]) -> Any:

@@ -13,7 +13,7 @@ from stac_manager.errors import LedgerError, OutputError, SourceError, StacManag
 from stac_manager.pipeline.chain import Chain, Mode
 from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.manifest import STAGES, Changes, Manifest, Place, Stage
-from stac_manager.pipeline.moves import mark_moves
+from stac_manager.pipeline.moves import mark_moves, moved_partitions
 from stac_manager.pipeline.stage_files import read_refused
 from stac_manager.pipeline.sync import Look
 from stac_manager.storage import Storage
@@ -35,6 +35,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _FAILURES_IN_A_ROW = 3
+_TIMES_READ = 2
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def rebuild(
     """
     work = ((partition, partial(chain.run, mode=mode, allow_deletes=allow_deletes)) for partition in partitions)
     yield from run_all(chain, work, heard)
+    yield from run_moved(chain, heard)
 
 
 def sync(
@@ -171,17 +173,28 @@ def sync(
         log.info("%s %s: %s", chain.collection, finding.partition, finding.reason)
     work = ((one.partition, partial(chain.run, mode=one.mode, allow_deletes=allow_deletes)) for one in findings)
     yield from run_all(chain, work, heard)
-    yield from run_moved(chain, {one.partition for one in findings if one.mode == "scan"}, heard)
+    yield from run_moved(chain, heard)
     look.confirm()
 
 
-def run_moved(chain: Chain, done: set[str], heard: Heard | None) -> Iterator[PartitionResult]:
-    """Read the partitions again that items have moved away from, but for those that were just read."""
-    behind = [partition for partition in mark_moves(chain.storage, chain.collection) if partition not in done]
-    while behind:
-        yield from rebuild(chain, behind, heard, mode="scan")
-        done = done | set(behind)
-        behind = [partition for partition in mark_moves(chain.storage, chain.collection) if partition not in done]
+def run_moved(chain: Chain, heard: Heard | None) -> Iterator[PartitionResult]:
+    """Read the partitions again that items have moved to or away from, each twice at most.
+
+    A source may have an id twice, so there need be no end to it.
+    """
+    done: Counter[str] = Counter()
+    while True:
+        mark_moves(chain.storage, chain.collection)
+        marked = set(moved_partitions(chain.storage, chain.collection)).intersection(chain.partitions())
+        behind = sorted(partition for partition in marked if done[partition] < _TIMES_READ)
+        if not behind:
+            return
+        done.update(behind)
+        work = ((partition, partial(chain.run, mode="scan")) for partition in behind)
+        for result in run_all(chain, work, heard):
+            if result.error:
+                done[result.partition] = _TIMES_READ
+            yield result
 
 
 def run_all(

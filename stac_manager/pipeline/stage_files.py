@@ -31,7 +31,9 @@ __all__ = [
     "read_index",
     "read_items",
     "read_refused",
+    "read_sound",
     "read_whole",
+    "tidy",
 ]
 
 log = logging.getLogger(__name__)
@@ -226,25 +228,47 @@ class StageWriter:
         if self.storage.get(self.place.manifest_key) != data:
             self.storage.put(self.place.manifest_key, data)
         _assemble_quarantine(self.storage, self.place)
-        named = {ref.key for ref in (manifest.items, manifest.index, manifest.refused) if ref}
-        named |= {value for value in manifest.details.values() if isinstance(value, str)}
-        for key in self.storage.list(self.place.folder):
-            if key not in named and key != self.place.manifest_key:
-                self.storage.delete(key)
+        for key in unnamed(self.storage, manifest):
+            self.storage.delete(key)
+
+
+def read_sound(storage: Storage, place: Place) -> Manifest | None:
+    """The manifest, None where the stage was never finished or the manifest is damaged: it is then made anew."""
+    try:
+        return place.read(storage)
+    except StorageError as error:
+        log.warning("%s", str(error).replace("delete it and run the stage again", "it is made anew"))
+        return None
 
 
 def read_whole(storage: Storage, place: Place) -> Manifest | None:
-    """The last generation, None where it was never finished, is damaged, or misses a file: it is then made anew."""
-    try:
-        manifest = place.read(storage)
-    except StorageError as error:
-        log.warning("%s", error)
-        return None
+    """The manifest, None where a file that it names is missing or damaged as well."""
+    manifest = read_sound(storage, place)
     for ref in (manifest.items, manifest.index, manifest.refused) if manifest else ():
         if ref and storage.size(ref.key) != ref.size:
-            log.warning("%s: is missing or damaged, and will be made anew", storage.locate(ref.key))
+            log.warning("%s: is not what its manifest says, and is made anew", storage.locate(ref.key))
             return None
     return manifest
+
+
+def unnamed(storage: Storage, manifest: Manifest) -> list[str]:
+    """What is in the folder of a stage and not of its last generation: earlier files, and marks."""
+    place = Place(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition)
+    named = {ref.key for ref in (manifest.items, manifest.index, manifest.refused) if ref} | {place.manifest_key}
+    named |= {value for value in manifest.details.values() if isinstance(value, str)}
+    return [key for key in storage.list(place.folder) if key not in named]
+
+
+def tidy(storage: Storage, manifest: Manifest) -> None:
+    """Remove the files that a run left which was killed right after it wrote the manifest; marks stay.
+
+    Where the quarantine file has been lost it is put together again.
+    """
+    if manifest.refused and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
+        _assemble_quarantine(storage, Place(**manifest.model_dump(include={"collection", "stage", "partition"})))
+    for key in unnamed(storage, manifest):
+        if "." in key.rpartition("/")[2]:
+            storage.delete(key)
 
 
 def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
@@ -273,8 +297,9 @@ def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[t
 def _assemble_quarantine(storage: Storage, place: Place) -> None:
     """One file for people, of what all stages of the partition refused; none where nothing was."""
     key = quarantine_key(place.collection, place.partition)
-    manifests = [place.at(stage).read(storage) for stage in STAGES]
+    manifests = [read_sound(storage, place.at(stage)) for stage in STAGES]
     refs = [manifest.refused for manifest in manifests if manifest and manifest.refused]
+    storage.sweep(key)
     if not refs:
         storage.delete(key)
         return

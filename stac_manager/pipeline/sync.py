@@ -14,11 +14,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from stac_manager.errors import SourceError
+from stac_manager.errors import SourceError, StorageError, UnheardError
 from stac_manager.ingest import PAGE_SIZE, IngestModule, home_of
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain, Mode
-from stac_manager.pipeline.layout import moved_key, publishing_key, unlisted_folder
+from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, moved_key, publishing_key, unlisted_folder
 from stac_manager.pipeline.manifest import STAGES
 from stac_manager.pipeline.moves import mark_moves
 from stac_manager.pipeline.stage_files import read_index, read_refused
@@ -40,6 +40,9 @@ _SHARE_COMPARED = 50
 
 _AT_LEAST = 1.0
 """Seconds that a request must have left to be worth asking."""
+
+
+_RANKS: dict[Mode, int] = {"resume": 0, "changes": 1, "scan": 2}
 
 
 @dataclass(frozen=True)
@@ -129,30 +132,50 @@ class Look:
         return left
 
     def _add(self, partition: str, mode: Mode, reason: str) -> None:
-        if partition not in self._busy and partition not in self.found:
+        """What asks for more stands: a scan does what a merge does, and both go on to the later stages."""
+        known = self.found.get(partition)
+        if partition not in self._busy and (known is None or _RANKS[mode] > _RANKS[known.mode]):
             self.found[partition] = Finding(partition, mode, reason)
+
+    def _asks_source(self, partition: str) -> bool:
+        """Whether what was found will be read from the source anyway."""
+        return partition in self.found and self.found[partition].mode != "resume"
 
     def _unfinished(self) -> None:
         chain, collection = self._chain, self._chain.collection
         if not self._dry:
             mark_moves(chain.storage, collection)
         there = set(chain.storage.list(f"stages/{safe_name(collection)}"))
-        unlisted = any(key.startswith(f"{unlisted_folder(collection)}/") for key in there)
-        if unlisted and not self._busy and not self._dry:
-            chain.publish_collection()
+        if not self._busy and not self._dry:
+            self._relist(there)
         closely = set(self._keys if len(self._keys) <= _ALL_AT_ONCE else self._keys[-_ALL_AT_ONCE:])
         for partition in self._keys:
             manifests = [chain.place(stage, partition).manifest_key for stage in STAGES]
             if manifests[0] not in there:
                 self._add(partition, "scan", "is not there yet")
             elif moved_key(collection, partition) in there:
-                self._add(partition, "scan", "items have moved to another partition")
+                self._add(partition, "scan", "items have moved")
             elif publishing_key(collection, partition) in there or not there.issuperset(manifests):
                 self._add(partition, "resume", "was not finished")
             elif self._confirmed and self._holds(partition):
                 self._add(partition, "scan", "deletions were held back, and are confirmed")
             elif partition in closely and not chain.is_finished(partition):
                 self._add(partition, "resume", "was not finished, or the workflow has changed")
+
+    def _relist(self, there: set[str]) -> None:
+        """Write the documents above the partitions where they are missing or behind."""
+        chain, collection = self._chain, self._chain.collection
+        published = f"stages/{safe_name(collection)}/published/"
+        above = (collection_key(collection), CATALOG_KEY)
+        behind = any(key.startswith(f"{unlisted_folder(collection)}/") for key in there)
+        if any(key.startswith(published) for key in there):
+            behind |= any(chain.storage.size(key) is None for key in above)
+        if not behind:
+            return
+        try:
+            chain.publish_collection()
+        except StorageError as error:
+            log.warning("%s; the collection is published after what is behind", error)
 
     def _holds(self, partition: str) -> bool:
         manifest = self._chain.raw.current(partition)
@@ -167,14 +190,19 @@ class Look:
         if since is None:
             return
         with IngestModule(chain.source) as ingest:
-            facts = ingest.fetch(chain.all_time(), since=since, seconds=self._left)
+            try:
+                facts = ingest.fetch(chain.all_time(), since=since, seconds=self._left)
+            except UnheardError as error:
+                log.warning("%s; comparing windows instead", error)
+                chain.memory.doubt_language()
+                return
             self.requests += facts.requests
             for item_id, line in ingest:
                 self._hear(item_id, line)
         self._feed_known = True
         for partition, changes in self._feed.items():
             if missing := self._missing(partition, changes):
-                self._add(partition, "changes", f"{missing} items are new or changed")
+                self._add(partition, "changes", f"new or changed items: {missing}")
 
     def _language(self) -> bool:
         record = self._chain.memory.load()
@@ -229,7 +257,7 @@ class Look:
             record.looked_at = last
 
     def _look_at(self, partition: str) -> None:
-        if partition in self.found or partition in self._busy:
+        if self._asks_source(partition) or partition in self._busy:
             return
         look = asyncio.run(asyncio.wait_for(self._chain.probe(partition), self._left))
         self.requests += 1
@@ -247,7 +275,7 @@ class Look:
         for partition in _after(self._keys, last):
             if used >= budget:
                 break
-            if partition not in self.found and partition not in self._busy:
+            if not self._asks_source(partition) and partition not in self._busy:
                 used += self._compare_one(partition)
             last = partition
         else:

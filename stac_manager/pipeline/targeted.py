@@ -11,7 +11,7 @@ from stac_manager.items import loads_exactly
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.manifest import STAGES, Manifest, Place, Stage
 from stac_manager.pipeline.rebuild import Heard, PartitionResult, run_all, run_moved
-from stac_manager.pipeline.stage_files import read_index, read_refused
+from stac_manager.pipeline.stage_files import read_index, read_refused, read_sound
 from stac_manager.times import Window
 
 __all__ = ["find_homes", "has_quarantine", "published_in", "replay", "take_items"]
@@ -54,7 +54,7 @@ def take_items(
         SourceError: the source failed.
     """
     yield from run_all(chain, ((home, partial(_take, chain, ids)) for home, ids in sorted(homes.items())), heard)
-    yield from run_moved(chain, set(), heard)
+    yield from run_moved(chain, heard)
 
 
 def published_in(chain: Chain, item_id: str) -> str | None:
@@ -80,7 +80,7 @@ def _take(chain: Chain, ids: Sequence[str], stage: Stage, partition: str, progre
 def has_quarantine(chain: Chain, partition: str) -> bool:
     """Whether any stage of a partition refused something."""
     places = (Place(collection=chain.collection, stage=stage, partition=partition) for stage in STAGES)
-    return any(manifest.refused for place in places if (manifest := place.read(chain.storage)))
+    return any(manifest.refused for place in places if (manifest := read_sound(chain.storage, place)))
 
 
 def replay(chain: Chain, partitions: Sequence[str], heard: Heard | None = None) -> Iterator[PartitionResult]:
@@ -99,11 +99,11 @@ def replay(chain: Chain, partitions: Sequence[str], heard: Heard | None = None) 
     """
     work = ((key, partial(_replay, chain)) for key in partitions if has_quarantine(chain, key))
     yield from run_all(chain, work, heard)
-    yield from run_moved(chain, set(), heard)
+    yield from run_moved(chain, heard)
 
 
 def _replay(chain: Chain, stage: Stage, partition: str, progress: Callable[[int], None]) -> Manifest:
-    manifest = chain.place(stage, partition).read(chain.storage)
+    manifest = read_sound(chain.storage, chain.place(stage, partition))
     records = list(read_refused(chain.storage, manifest))
     if not records:
         return chain.run(stage, partition, progress, mode="resume")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import pytest
 
 from demo.server import create_app, serve
 from stac_manager.errors import StacManagerError
-from stac_manager.pipeline import STAGES, Chain, Look, read_tombstones, run_check
+from stac_manager.pipeline import STAGES, Chain, Look, Stage, quarantine_key, read_tombstones, run_check
+from stac_manager.pipeline.layout import moved_key
+from stac_manager.pipeline.moves import mark_moves
 from stac_manager.pipeline.rebuild import rebuild
 from stac_manager.pipeline.targeted import find_homes, published_in, replay, take_items
+from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339
 from tests.pipeline.site import Site
 from tests.stac_items import make_collection, make_item
@@ -236,10 +241,134 @@ def test_a_clock_wound_back_takes_no_partition_away(site: Site, monkeypatch: pyt
     assert "new" in site.everywhere()
 
 
+@pytest.mark.parametrize(
+    "name", ["quarantine/c/2024-01.ndjson", "published/c/collection.json", "published/catalog.json"]
+)
+def test_a_missing_document_is_made_again(site: Site, name: str) -> None:
+    site.items[0]["assets"] = None
+    site.sync()
+    before = site.files()[name][0]
+    (site.folder / "data" / name).unlink()
+    site.sync()
+    assert site.files()[name][0] == before
+
+
+def test_changes_of_a_partition_that_was_not_finished_are_taken_over_by_the_same_sync(site: Site) -> None:
+    (site.folder / "data" / "published" / "c" / "items" / "2024-01.parquet").unlink()
+    site.items[0] = item("i1-00", "2024-01-01T10:00:00Z", 10, cloud=5)
+    site.sync()
+    assert site.published("2024-01")["i1-00"]["properties"]["cloud"] == 5
+
+
+def test_old_stages_beside_newer_files_are_brought_in_step_by_one_sync(site: Site, tmp_path: Path) -> None:
+    site.sync()
+    shutil.copytree(site.folder / "data" / "stages", tmp_path / "old")
+    site.items[0] = item("i1-00", "2024-01-01T10:00:00Z", 10, cloud=5)
+    site.items.append(item("new", "2024-02-15T00:00:00Z", 10))
+    site.sync()
+    shutil.rmtree(site.folder / "data" / "stages")
+    shutil.copytree(tmp_path / "old", site.folder / "data" / "stages")
+    site.sync()
+    assert site.published("2024-01")["i1-00"]["properties"]["cloud"] == 5
+    assert "new" in site.everywhere()
+
+
+def test_a_source_that_stops_to_filter_is_compared_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = many()
+    with serve(create_app([make_collection()], items, extensions=("sort", "query"))) as url:
+        site = Site(url, items, tmp_path, sync={"overlap_minutes": 1})
+        site.sync()
+        items[0] = item("i1-00", "2024-01-01T10:00:00Z", 10, cloud=5)
+        site.sync()
+        assert site.chain.memory.load().language == "query"
+        items.append(item("new", "2024-03-15T00:00:00Z", 20))
+        monkeypatch.setattr("demo.server._tests", lambda query: [])
+        site.sync()
+        assert site.everywhere()["new"] == ["2024-03"]
+        items.append(item("newer", "2024-03-15T00:00:00Z", 30))
+        site.sync()
+        assert site.everywhere()["newer"] == ["2024-03"]
+        assert site.chain.memory.load().language == "no"
+
+
+def test_a_refused_item_does_not_keep_the_watermark_from_being_known(tmp_path: Path) -> None:
+    items = [*many(), item("", "2024-01-15T00:00:00Z")]
+    with serve(create_app([make_collection()], items, extensions=("sort", "query"))) as url:
+        site = Site(url, items, tmp_path)
+        list(rebuild(site.chain, site.chain.partitions()))
+        assert site.chain.memory.load().watermark == format_rfc3339(LONG_AGO)
+
+
 def test_a_partition_with_a_missing_file_is_made_whole(site: Site) -> None:
     (site.folder / "data" / "published" / "c" / "items" / "2024-02.parquet").unlink()
     assert set(site.sync()) == {"2024-02"}
     assert len(site.published("2024-02")) == 30
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_damaged_manifest_holds_up_nothing_and_is_made_anew(site: Site, stage: Stage) -> None:
+    site.sync()
+    before = site.files()
+    place = site.chain.place(stage, "2024-02")
+    site.chain.storage.put(place.manifest_key, b'{"version": 1, ')
+    site.items.append(item("new", "2024-03-15T00:00:00Z", 10))
+    assert {"2024-02", "2024-03"} <= set(site.sync())
+    assert site.everywhere()["new"] == ["2024-03"]
+    assert site.files()[f"{place.manifest_key}"][0] == before[f"{place.manifest_key}"][0]
+
+
+@pytest.mark.parametrize("chosen", [["2024-01", "2024-02", "2024-03"], ["2024-03"]])
+def test_an_item_whose_time_changes_is_published_once_also_after_a_full_rebuild(site: Site, chosen: list[str]) -> None:
+    site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
+    list(rebuild(site.chain, chosen))
+    assert site.everywhere()["i1-00"] == ["2024-03"]
+
+
+def test_an_item_whose_move_is_not_dated_is_always_published(site: Site) -> None:
+    site.items[0] = item("i1-00", "2024-03-09T10:00:00Z")
+    site.run("2024-01")
+    assert site.everywhere()["i1-00"] == ["2024-01"]
+    site.sync()
+    assert site.everywhere()["i1-00"] == ["2024-03"]
+
+
+def test_an_item_that_does_not_come_where_it_moved_to_stays_no_longer_than_that_is_read(site: Site) -> None:
+    site.items[0] = item("i1-00", "2024-03-09T10:00:00Z")
+    site.run("2024-01")
+    site.chain.storage.delete(moved_key("c", "2024-03"))
+    site.run("2024-01")
+    assert "i1-00" not in site.published("2024-01")
+
+
+def test_what_is_written_by_another_run_is_not_marked_but_at_the_next_look(site: Site) -> None:
+    storage = site.chain.storage
+    site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
+    site.run("2024-03")
+    with ThreadPoolExecutor(1) as other, site.chain.locked("2024-01"):
+        assert other.submit(mark_moves, storage, "c").result() == []
+    assert mark_moves(storage, "c") == ["2024-01"]
+    assert mark_moves(storage, "c") == []
+
+
+def test_a_quarantine_file_that_is_behind_is_seen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = quarantine_key("c", "2024-01")
+    site.items[0]["huge"] = 2**63
+    list(rebuild(site.chain, ["2024-01"]))
+    before, put = site.files()[key], Storage.put
+    site.items[0]["huger"] = site.items[0].pop("huge")
+
+    def dies(storage: Storage, name: str, content: Any) -> None:
+        if name == key:
+            raise StacManagerError("killed")
+        put(storage, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", dies)
+        with pytest.raises(StacManagerError, match="killed"):
+            list(rebuild(site.chain, ["2024-01"]))
+    assert site.files()[key] == before
+    assert set(site.sync()) == {"2024-01"}
+    assert "huger" in site.quarantine()[0]["error_message"]
 
 
 def test_a_run_that_ended_between_the_stages_is_taken_up(site: Site) -> None:
