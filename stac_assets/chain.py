@@ -126,7 +126,7 @@ def _run_partition(context: dg.AssetExecutionContext, chain: Chain, stage: Stage
         checks = [run_check(name, chain.storage, manifest) for name in CHECKS[stage]]
         metadata = stage_metadata(chain.storage, manifest)
     if stage == "published":
-        metadata |= changes_metadata(context, manifest)
+        metadata |= changes_metadata(context.instance, context.asset_key, manifest)
     return _Done(manifest, metadata, checks)
 
 

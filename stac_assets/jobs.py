@@ -4,11 +4,14 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
+
+# Dagster gives no public name to the tags that the runs of assets carry
+from dagster._core.definitions.data_version import get_input_data_version_tag, get_input_event_pointer_tag
 from pydantic import Field
 
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
 from stac_assets.checks import log_evaluation, reasons_table
-from stac_assets.metadata import stage_metadata
+from stac_assets.metadata import Metadata, changes_metadata, stage_metadata
 from stac_assets.names import asset_key, rebuild_job_name, replay_job_name, targeted_job_name
 from stac_manager.config import Workflow
 from stac_manager.pipeline import STAGES, Chain, Manifest, code_version, quarantine_reasons
@@ -28,15 +31,15 @@ Event = dg.AssetMaterialization | dg.Output[None]
 class Targets(dg.Config):
     """What to take over anew: items by their ids, or partitions."""
 
-    item_ids: list[str] = Field(default_factory=list, description="Ids of items to fetch and take over.")
-    partitions: list[str] = Field(default_factory=list, description="Partitions to rebuild in full.")
+    item_ids: list[str] = Field(default=[], description="Ids of items to fetch and take over.")
+    partitions: list[str] = Field(default=[], description="Partitions to rebuild in full.")
     allow_deletes: bool = Field(default=False, description="Take over deletions, however many they are.")
 
 
 class Quarantine(dg.Config):
     """Which quarantine to try again."""
 
-    partitions: list[str] = Field(default_factory=list, description="Only these; all, where none is named.")
+    partitions: list[str] = Field(default=[], description="Only these; all, where none is named.")
 
 
 def build_rebuild_job(workflow: Workflow, collection: str) -> "UnresolvedAssetJobDefinition":
@@ -128,8 +131,12 @@ def _report(
         if result.error:
             context.log.error(f"{result.partition}: {result.error}")
         with chain.locked(result.partition):
-            made = [_materialization(chain, result.partition, manifest) for manifest in result.manifests.values()]
-        yield from made
+            shown = [_metadata(context.instance, chain, manifest) for manifest in result.manifests.values()]
+        upstream: dict[str, str] = {}
+        for manifest, metadata in zip(result.manifests.values(), shown, strict=True):
+            made = _materialization(chain, manifest, metadata, upstream)
+            yield made
+            upstream = _provenance(context.instance, made, manifest)
         for stage, outcomes in result.outcomes.items():
             key = asset_key(chain.workflow, chain.collection, stage)
             for outcome in outcomes:
@@ -140,13 +147,33 @@ def _report(
     return done
 
 
-def _materialization(chain: Chain, partition: str, manifest: Manifest) -> dg.AssetMaterialization:
+def _metadata(instance: dg.DagsterInstance, chain: Chain, manifest: Manifest) -> Metadata:
+    shown = stage_metadata(chain.storage, manifest)
+    if manifest.stage == "published":
+        shown |= changes_metadata(instance, asset_key(chain.workflow, chain.collection, manifest.stage), manifest)
+    return shown
+
+
+def _materialization(
+    chain: Chain, manifest: Manifest, metadata: Metadata, upstream: dict[str, str]
+) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         asset_key(chain.workflow, chain.collection, manifest.stage),
-        partition=partition,
-        metadata=stage_metadata(chain.storage, manifest),
+        partition=manifest.partition,
+        metadata=metadata,
         tags={
             "dagster/data_version": manifest.content_hash,
             "dagster/code_version": code_version(chain.workflow, manifest.stage),
+            **upstream,
         },
     )
+
+
+def _provenance(instance: dg.DagsterInstance, made: dg.AssetMaterialization, manifest: Manifest) -> dict[str, str]:
+    """The tags by which Dagster knows what the next stage was made from; without them it would seem out of date."""
+    wanted = dg.AssetRecordsFilter(asset_key=made.asset_key, asset_partitions=[manifest.partition])
+    records = instance.fetch_materializations(wanted, limit=1).records
+    tags = {get_input_data_version_tag(made.asset_key): manifest.content_hash}
+    if records:
+        tags[get_input_event_pointer_tag(made.asset_key)] = str(records[0].storage_id)
+    return tags

@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from stac_assets.checks import reasons_table
-from stac_assets.pictures import changes_chart, footprint_map, timeline
 from stac_manager.pipeline import Manifest, parquet_key, quarantine_key, quarantine_reasons
 from stac_manager.storage import Storage
 
@@ -38,10 +37,12 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
     return {**shown, **(more(storage, manifest) if more else {})}
 
 
-def changes_metadata(context: dg.AssetExecutionContext, manifest: Manifest) -> Metadata:
+def changes_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, manifest: Manifest) -> Metadata:
     """How many items the latest runs of the collection added, modified and deleted, as a picture."""
-    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key)
-    records = context.instance.fetch_materializations(wanted, limit=_MOST_RUNS).records
+    from stac_assets.pictures import changes_chart  # matplotlib is slow to load, and code servers draw nothing
+
+    wanted = dg.AssetRecordsFilter(asset_key=key)
+    records = instance.fetch_materializations(wanted, limit=_MOST_RUNS).records
     history = [(record.timestamp, _counts(record.asset_materialization)) for record in reversed(records)]
     now = [getattr(manifest.changes, kind) for kind in _KINDS]
     return {"changes over time": dg.MetadataValue.md(changes_chart([*history, (time.time(), now)], _KINDS))}
@@ -76,6 +77,8 @@ def _published(storage: Storage, manifest: Manifest) -> Metadata:
     collection, partition = manifest.collection, manifest.partition
     shown: Metadata = {}
     if manifest.items:
+        from stac_assets.pictures import footprint_map, timeline
+
         with storage.local_copy(manifest.items.key) as path:
             shown["footprints"] = dg.MetadataValue.md(footprint_map(path))
             shown["timeline"] = dg.MetadataValue.md(timeline(path))

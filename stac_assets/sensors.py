@@ -1,5 +1,6 @@
 """One sensor a collection: it looks at the source for what is behind, and requests runs of exactly that."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from resources import SchemaStoreResource, SourceResource, StorageResource, open
 from stac_assets.names import MODE, asset_key, rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
 from stac_manager.http import public_url
-from stac_manager.pipeline import Chain, Finding, Look
+from stac_manager.pipeline import STAGES, Chain, Finding, Look, read_sound
 from stac_manager.times import utc_now
 
 __all__ = ["build_sync_sensor"]
@@ -57,14 +58,22 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         storage: StorageResource,
         schemas: SchemaStoreResource,
         source: SourceResource,
-    ) -> dg.SensorResult | dg.SkipReason:
+    ) -> dg.SensorResult:
         chain = open_chain(workflow, collection, storage, schemas, source)
         cursor = _read(context.cursor)
-        look = Look(chain, busy=_busy(context.instance, workflow, collection), seconds=_BUDGET)
-        requests = list(_requests(chain, look.run(), cursor))
-        if not requests:
-            return dg.SkipReason(f"nothing is behind, as far as {look.requests} requests tell")
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+        busy = _busy(context.instance, workflow, collection)
+        look = Look(chain, busy=busy, seconds=_BUDGET)
+        findings = look.run()
+        _forget(cursor, busy.union(finding.partition for finding in findings))
+        requests = list(_requests(chain, findings, cursor))
+        after = json.dumps(cursor)
+        if requests:
+            return dg.SensorResult(run_requests=requests, cursor=after)
+        reason = f"nothing is behind, as far as {look.requests} requests tell"
+        if findings:
+            names = ", ".join(finding.partition for finding in findings[:5])
+            reason = f"{len(findings)} behind since their last runs, which are tried again after 15 minutes: {names}"
+        return dg.SensorResult(skip_reason=reason, cursor=after)
 
     return sync
 
@@ -78,14 +87,19 @@ def _read(text: str | None) -> Cursor:
         return {}
 
 
+def _forget(cursor: Cursor, behind: set[str]) -> None:
+    """Forget requests that were met, and those that are old enough to be made again."""
+    now = utc_now().timestamp()
+    for partition, (_, when) in list(cursor.items()):
+        if partition not in behind or abs(now - when) >= _AGAIN_AFTER:
+            del cursor[partition]
+
+
 def _requests(chain: Chain, findings: list[Finding], cursor: Cursor) -> Iterator[dg.RunRequest]:
     now = utc_now().timestamp()
-    for partition in [key for key, (_, when) in cursor.items() if abs(now - when) >= _AGAIN_AFTER]:
-        del cursor[partition]
     asked = 0
     for finding in findings:
-        manifest = chain.raw.current(finding.partition)
-        state = f"{manifest.content_hash[:12]}:{manifest.details['probe']}" if manifest else "none"
+        state = _state(chain, finding)
         if cursor.get(finding.partition, ("",))[0] == state:
             continue
         if asked == _MOST_REQUESTS:
@@ -98,6 +112,13 @@ def _requests(chain: Chain, findings: list[Finding], cursor: Cursor) -> Iterator
             partition_key=finding.partition,
             tags={MODE: finding.mode, "stac_manager/reason": _tag(finding.reason)},
         )
+
+
+def _state(chain: Chain, finding: Finding) -> str:
+    """What is here of a partition, and what is to be done about it: a run that failed leaves both as they were."""
+    manifests = [read_sound(chain.storage, chain.place(stage, finding.partition)) for stage in STAGES]
+    here = [(one.code_version, one.content_hash, one.details.get("probe")) if one else None for one in manifests]
+    return hashlib.sha256(json.dumps([finding.mode, here]).encode()).hexdigest()[:16]
 
 
 def _tag(text: str) -> str:

@@ -4,8 +4,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from stac_assets.names import replay_job_name, targeted_job_name
+from stac_manager.pipeline import STAGES
 from tests.dagster.conftest import QUIET, Site
 from tests.stac_items import make_item
 
@@ -36,6 +39,18 @@ def test_partitions_are_rebuilt_by_a_job_with_config(site: Site) -> None:
     result = run(site, targeted_job_name(site.workflow, "c"), {"partitions": ["2024-02"]})
     assert result.success
     assert set(site.materializations("published")) == {"2024-02"}
+
+
+def test_what_a_job_took_over_is_not_stale_afterwards(site: Site) -> None:
+    site.run("2024-01", "2024-01")
+    site.items[0]["properties"]["cloud"] = 1
+    assert run(site, targeted_job_name(site.workflow, "c"), {"item_ids": ["a"]}).success
+    graph = site.definitions.resolve_asset_graph()
+    stale = CachingStaleStatusResolver(site.instance, graph, LoadingContextForTest(site.instance))
+    keys = [key for key in graph.materializable_asset_keys if key.path[-1] in STAGES]
+    assert {stale.get_status(key, "2024-01") for key in keys} == {StaleStatus.FRESH}
+    assert len(keys) == len(STAGES)
+    assert "changes over time" in site.materializations("published")["2024-01"].metadata
 
 
 @pytest.mark.parametrize("config", [{}, {"item_ids": ["nobody"]}, {"partitions": ["2019-01"]}])

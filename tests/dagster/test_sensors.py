@@ -160,3 +160,31 @@ def test_a_source_that_is_gone_makes_the_tick_fail_and_keeps_the_cursor(site: Si
     monkeypatch.setattr(Chain, "probe", gone)
     with pytest.raises(Exception, match="no answer"):
         tick(site)
+
+
+def test_a_change_right_after_another_was_met_is_asked_for_at_once(site: Site) -> None:
+    site.run("2024-01", "2024-03")
+    parquet = site.folder / "data" / "published" / "c" / "items" / "2024-01.parquet"
+    parquet.unlink()
+    requests, cursor = tick(site)
+    assert [request.tags["stac_manager/mode"] for request in requests] == ["resume"]
+    site.run("2024-01")
+    site.items[0]["properties"]["cloud"] = 1
+    assert partitions(tick(site, cursor)[0]) == ["2024-01"]
+
+
+def test_what_was_met_is_forgotten(site: Site) -> None:
+    site.run("2024-01", "2024-03")
+    parquet = site.folder / "data" / "published" / "c" / "items" / "2024-01.parquet"
+    content = parquet.read_bytes()
+    parquet.unlink()
+    _, cursor = tick(site)
+    parquet.write_bytes(content)
+    requests, cursor = tick(site, cursor)
+    assert (requests, cursor) == ([], "{}")
+
+
+def test_a_run_that_failed_is_not_asked_for_at_every_tick(site: Site) -> None:
+    requests, cursor = tick(site)
+    assert partitions(requests) == ALL
+    assert tick(site, cursor)[0] == []
