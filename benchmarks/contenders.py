@@ -91,6 +91,16 @@ def validate_ours(source: str, schema_dir: str) -> int:
     return sum(validator.check(loads(line)).verdict == "valid" for line in read_lines(Path(source)))
 
 
+def sync_ours(workflow: str, mode: str) -> int:
+    """The whole chain, all stages, by the command."""
+    from stac_manager.cli import run
+
+    summary = Path(workflow).with_suffix(".json")
+    assert run(["rebuild-catalog", "--config", workflow, "--mode", mode, "--summary", str(summary)]) == 0
+    counts = json.loads(summary.read_text())
+    return int(counts["added"] + counts["modified"])
+
+
 def _lines(path: str) -> int:
     from stac_manager.files import read_lines
 
@@ -106,17 +116,19 @@ def _rows(path: str) -> int:
 TASKS: dict[str, Callable[..., int]] = {
     name.replace("_", "-"): task
     for name, task in list(globals().items())
-    if name.startswith(("fetch_", "parquet_", "validate_"))
+    if name.startswith(("fetch_", "parquet_", "validate_", "sync_"))
 }
 
 
 def main(task: str, *arguments: str) -> None:
-    start = time.perf_counter()
+    start, started = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     made = TASKS[task](*arguments)
     seconds = time.perf_counter() - start
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     memory = max(peaks) / 1024
-    result: dict[str, Any] = {"seconds": round(seconds, 2), "memory_mb": round(memory), "made": made}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = round(usage.ru_utime + usage.ru_stime - started.ru_utime - started.ru_stime, 2)
+    result: dict[str, Any] = {"seconds": round(seconds, 2), "cpu_s": cpu, "memory_mb": round(memory), "made": made}
     sys.stdout.write(json.dumps(result) + "\n")
 
 

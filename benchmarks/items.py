@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
-END = datetime(2024, 7, 1, tzinfo=UTC)
 COLLECTION = "scenes"
 
 _BANDS = [
@@ -45,9 +44,9 @@ def _asset(folder: str, name: str, number: int) -> dict[str, Any]:
     }
 
 
-def make_item(number: int, count: int) -> dict[str, Any]:
-    """One item; `count` of them fill a month evenly."""
-    taken = START + (END - START) * (number + 0.5) / count
+def make_item(number: int, count: int, days: int) -> dict[str, Any]:
+    """One item; `count` of them fill so many days evenly."""
+    taken = START + timedelta(days=days) * (number + 0.5) / count
     west, south = -180 + (number * 7 % 3590) / 10, -80 + (number * 13 % 1600) / 10
     ring = [[west, south], [west + 1, south], [west + 1, south + 1], [west, south + 1], [west, south]]
     item_id = f"S2A_{number:07}_{taken:%Y%m%d}_0_L2A"
@@ -88,6 +87,6 @@ def make_item(number: int, count: int) -> dict[str, Any]:
     }
 
 
-def make_items(count: int) -> Iterator[dict[str, Any]]:
+def make_items(count: int, days: int = 30) -> Iterator[dict[str, Any]]:
     """`count` items, by time."""
-    return (make_item(number, count) for number in range(count))
+    return (make_item(number, count, days) for number in range(count))

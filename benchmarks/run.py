@@ -1,6 +1,6 @@
 """Run every benchmark and write the tables of docs/benchmarks.md.
 
-python -m benchmarks.run [--only fetch|parquet|validate] [--items 20000]
+python -m benchmarks.run [--only fetch|parquet|validate|sync] [--items 20000]
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def contend(task: str, *arguments: str) -> Result:
 
 
 @contextmanager
-def serving(items: int, delay: float = 0.2) -> Iterator[None]:
+def serving(items: int, delay: float = 0.2, days: int = 30) -> Iterator[None]:
     """The local STAC API, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.server", "--items", str(items), "--delay", str(delay)]
+    command += ["--days", str(days)]
     server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
     try:
         for _ in range(600):
@@ -151,7 +152,62 @@ def validate(count: int, folder: Path) -> list[str]:
     ]
 
 
-SECTIONS = {"fetch": fetch, "memory": memory, "parquet": parquet, "validate": validate}
+def sync(count: int, folder: Path) -> list[str]:
+    """A full rebuild, and what keeping it in step costs when 1 % of the items change."""
+    count *= 5
+    workflow = folder / "sync.yaml"
+    workflow.write_text(_SYNC.format(url=URL, data=folder / "data"))
+    rows = []
+    with serving(count, 0.05, _DAYS):
+        for name, change, mode in (
+            ("full rebuild", None, "full"),
+            ("", None, "incremental"),
+            ("nothing changed", None, "incremental"),
+            ("1 % changed, all of the latest day", "step=1&share=0.01", "incremental"),
+            ("1 % changed, some of every day", "step=100&share=1", "incremental"),
+        ):
+            if change:
+                urllib.request.urlopen(f"{URL}/change?{change}").close()
+            result = contend("sync-ours", str(workflow), mode)
+            asked = requests_made()
+            assert result["made"] == (count // 100 if change else count if mode == "full" else 0), result
+            rows.append((name, result, asked))
+    base = rows[0]
+    lines = [
+        f"## Keep {count:,} items in step: {_DAYS} daily partitions, all five stages, each answer after 50 ms",
+        "",
+        "| | seconds | of full | CPU seconds | of full | requests | of full | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result, asked in rows:
+        if name:
+            seconds, cpu = result["seconds"] / base[1]["seconds"], result["cpu_s"] / base[1]["cpu_s"]
+            lines.append(
+                f"| {name} | {result['seconds']:.1f} | {seconds:.3f} | {result['cpu_s']:.1f} | {cpu:.3f} | {asked} | "
+                f"{asked / base[2]:.3f} | {result['memory_mb']:.0f} MB |"
+            )
+    lines += [
+        "",
+        "When nothing changed, half of the time goes into starting Python, the rest into asking for updates, looking "
+        "at the latest windows, and comparing a part of the collection item by item ([how sync works](sync.md)). "
+        "Changes of every day have every Parquet file written and checked again; what they save is fetching and "
+        "validating.",
+    ]
+    return lines
+
+
+_DAYS = 100
+_SYNC = """
+workflow: {{name: bench}}
+source: {{catalog_url: "{url}", collections: [scenes]}}
+validation: {{offline: true}}
+output: {{path: {data}}}
+partitions: {{by: day, start: "2024-06-01", end: "2024-09-08"}}
+processing: {{concurrency: 8}}
+"""
+
+
+SECTIONS = {"fetch": fetch, "memory": memory, "parquet": parquet, "validate": validate, "sync": sync}
 
 
 def _about() -> list[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -14,26 +16,32 @@ import orjson
 from aiohttp import web
 
 from benchmarks.items import COLLECTION, make_items
-from stac_manager.times import parse_interval, parse_rfc3339
+from stac_manager.times import format_rfc3339, parse_interval, parse_rfc3339
 
 _CONFORMANCE = [
     "https://api.stacspec.org/v1.0.0/core",
     "https://api.stacspec.org/v1.0.0/collections",
     "https://api.stacspec.org/v1.0.0/ogcapi-features",
     "https://api.stacspec.org/v1.0.0/item-search",
+    "https://api.stacspec.org/v1.0.0/item-search#query",
+    "https://api.stacspec.org/v1.0.0/item-search#sort",
 ]
 
 
 class Store:
     """Items as JSON, and their times."""
 
-    def __init__(self, count: int, delay: float) -> None:
+    def __init__(self, count: int, delay: float, days: int) -> None:
         self.delay = delay
         self.requests = 0
         self.lines: list[bytes] = []
         self.times: list[float] = []
-        for item in make_items(count):
+        self.updates: list[float] = []
+        self.ids: dict[str, int] = {}
+        for item in make_items(count, days):
             self.times.append(parse_rfc3339(item["properties"]["datetime"]).timestamp())
+            self.updates.append(parse_rfc3339(item["properties"]["updated"]).timestamp())
+            self.ids[item["id"]] = len(self.lines)
             self.lines.append(orjson.dumps(item))
 
     def window(self, interval: str | None) -> tuple[int, int]:
@@ -44,25 +52,53 @@ class Store:
         low = bisect_left(self.times, start.timestamp()) if start else 0
         return low, bisect_right(self.times, end.timestamp()) if end else len(self.lines)
 
+    def matching(self, query: dict[str, Any]) -> Sequence[int]:
+        """The numbers of the items that a query asks for."""
+        low, high = self.window(query.get("datetime"))
+        since = query.get("query", {}).get("updated", {}).get("gte")
+        found: Sequence[int] = range(low, high)
+        if since:
+            instant = parse_rfc3339(since).timestamp()
+            found = [number for number in found if self.updates[number] >= instant]
+        if query.get("ids"):
+            wanted = {self.ids[item_id] for item_id in query["ids"] if item_id in self.ids}
+            found = [number for number in found if number in wanted]
+        if query.get("sortby"):
+            falling = query["sortby"][0]["direction"] == "desc"
+            found = sorted(found, key=self.updates.__getitem__, reverse=falling)
+        return found
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Give every `step`-th item of the last `share` a new update and another cloud cover."""
+        count, step = len(self.lines), int(request.query["step"])
+        newest = max(self.updates) + 3600
+        for number in range(int(count * (1 - float(request.query["share"]))), count, step):
+            item = orjson.loads(self.lines[number])
+            self.updates[number] = newest
+            item["properties"]["updated"] = format_rfc3339(datetime.fromtimestamp(self.updates[number], UTC))
+            item["properties"]["eo:cloud_cover"] += 0.5
+            self.lines[number] = orjson.dumps(item)
+        return web.json_response({})
+
     async def search(self, request: web.Request) -> web.Response:
         """A page, after the delay."""
         self.requests += 1
         await asyncio.sleep(self.delay)
         query: dict[str, Any] = await request.json() if request.method == "POST" else dict(request.query)
-        low, high = self.window(query.get("datetime"))
+        found = self.matching(query)
         limit = int(query.get("limit", 10))
-        first = low + int(query.get("token", 0))
-        page = self.lines[first : min(first + limit, high)]
+        first = int(query.get("token", 0))
+        page = [self.lines[number] for number in found[first : first + limit]]
         links = []
-        if first + limit < high:
-            token = str(first + limit - low)
+        if first + limit < len(found):
+            token = str(first + limit)
             link = {"rel": "next", "method": request.method, "type": "application/geo+json"}
             if request.method == "POST":
                 links = [{**link, "href": str(request.url), "body": {**query, "token": token}}]
             else:
                 links = [{**link, "href": str(request.url.update_query(token=token))}]
         head = b'{"type":"FeatureCollection","numberMatched":%d,"links":%s,"features":['
-        body = head % (high - low, orjson.dumps(links)) + b",".join(page) + b"]}"
+        body = head % (len(found), orjson.dumps(links)) + b",".join(page) + b"]}"
         return web.Response(body=body, content_type="application/geo+json")
 
     async def landing(self, request: web.Request) -> web.Response:
@@ -99,10 +135,11 @@ class Store:
 @click.command()
 @click.option("--items", "count", default=20_000, show_default=True)
 @click.option("--delay", default=0.2, show_default=True, help="Seconds before each answer.")
+@click.option("--days", default=30, show_default=True, help="Over how many days the items are spread.")
 @click.option("--port", default=8990, show_default=True)
-def main(count: int, delay: float, port: int) -> None:
+def main(count: int, delay: float, days: int, port: int) -> None:
     """Serve until interrupted."""
-    store = Store(count, delay)
+    store = Store(count, delay, days)
     app = web.Application()
     app.add_routes(
         [
@@ -111,6 +148,7 @@ def main(count: int, delay: float, port: int) -> None:
             web.get("/search", store.search),
             web.post("/search", store.search),
             web.get("/count", store.count),
+            web.get("/change", store.change),
         ]
     )
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
