@@ -31,7 +31,7 @@ dev: setup  ## Dagster's UI on what the demo made (WORKFLOWS=workflows for your 
 	@STAC_WORKFLOWS=$(WORKFLOWS) $(RUN) python -m demo.dev --port $(PORT)
 
 test: setup  ## all tests that this machine can run
-	@$(RUN) pytest
+	@$(RUN) pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 check: setup  ## lint, format and types
 	@$(RUN) ruff check .

@@ -280,8 +280,9 @@ async def test_a_web_page_comes_with_status_200() -> None:
 
 @pytest.mark.parametrize("at", [0, 20, 200])
 async def test_gzip_is_damaged(at: int) -> None:
-    with pytest.raises(aiohttp.ClientError):
-        await first(BadGzip(at))
+    # damage may also read as a stream that ends early, which aiohttp passes on
+    with pytest.raises((aiohttp.ClientError, ValueError)):
+        (await first(BadGzip(at))).page.keys()
 
 
 async def test_gzip_ends_early() -> None:
