@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -11,13 +11,65 @@ import numpy as np
 from stac_manager.errors import StorageError
 from stac_manager.items import safe_name
 from stac_manager.pipeline.layout import arrivals_folder, moved_key, partition_lock
-from stac_manager.pipeline.manifest import Manifest, Place
-from stac_manager.pipeline.stage_files import read_index, read_sound
+from stac_manager.pipeline.manifest import STAGES, Manifest, Place
+from stac_manager.pipeline.stage_files import read_index, read_refused, read_sound, read_whole
 from stac_manager.storage import Storage
 
-__all__ = ["mark_moves", "moved_partitions"]
+__all__ = ["announce", "mark_moves", "moved_partitions", "staying"]
 
 log = logging.getLogger(__name__)
+
+
+def announce(storage: Storage, collection: str, partition: str) -> None:
+    """Say that ids have come to a partition: they may be known elsewhere, from before their items moved."""
+    key = f"{arrivals_folder(collection)}/{partition}"
+    storage.sweep(key)
+    storage.put(key, b"")
+
+
+def staying(storage: Storage, collection: str, homes: Mapping[str, str | None], stayed: set[str]) -> dict[str, bool]:
+    """Which of the ids that have left a partition stay there as yet, so that each is published somewhere.
+
+    Where they belong is marked to be read, if it does not have them; for that they wait once, since they may not come.
+
+    Args:
+        storage: where the stages are kept.
+        collection: its id.
+        homes: the ids, with the partitions they belong to now; None for one that the workflow does not have.
+        stayed: ids that waited already.
+    """
+    stays = dict.fromkeys(homes, False)
+    for home in sorted(set(filter(None, homes.values()))):
+        ids = {item_id for item_id, at in homes.items() if at == home}
+        stays.update(dict.fromkeys(_awaited(storage, collection, home, ids, stayed), True))
+    return stays
+
+
+def _awaited(storage: Storage, collection: str, home: str, ids: set[str], stayed: set[str]) -> set[str]:
+    """Which of some ids a partition has neither published nor refused."""
+    try:
+        fetched, settled = _known(storage, collection, home)
+    except StorageError as error:
+        log.info("%s; another run may just have replaced it", error)
+        fetched, settled = ids, set()
+    missing = ids - settled
+    if missing & fetched:
+        announce(storage, collection, home)
+    mark = moved_key(collection, home)
+    marked = storage.size(mark) is not None
+    unread = {item_id for item_id in missing - fetched if marked or item_id not in stayed}
+    if unread and not marked:
+        storage.put(mark, b"")
+    return unread | (missing & fetched)
+
+
+def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str], set[str]]:
+    """The ids that a partition has fetched, and those that it has published or refused."""
+    places = [Place(collection=collection, stage=stage, partition=partition) for stage in STAGES]
+    manifests = [read_whole(storage, place) for place in places]
+    fetched, published = ({item_id for item_id, _ in read_index(storage, one)} for one in (manifests[0], manifests[-1]))
+    refused = {record["item_id"] for manifest in manifests for record in read_refused(storage, manifest)}
+    return fetched, published | refused
 
 
 def mark_moves(storage: Storage, collection: str) -> list[str]:

@@ -20,8 +20,9 @@ from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, home_of
 from stac_manager.items import Refusal, dumps, loads
 from stac_manager.pipeline.deletions import Deletions, read_held, read_staying
 from stac_manager.pipeline.judging import Judge, Verdict, shape_of
-from stac_manager.pipeline.layout import arrivals_folder, collection_lock, moved_key, source_collection_key
+from stac_manager.pipeline.layout import collection_lock, moved_key, source_collection_key
 from stac_manager.pipeline.manifest import Ledger, Manifest, Place
+from stac_manager.pipeline.moves import announce, staying
 from stac_manager.pipeline.stage_files import (
     StageWriter,
     compare_indexes,
@@ -231,32 +232,13 @@ class RawStage:
                 )
             keys = set(self.scheme.keys(utc_now()))
             homes = {item_id: home if (home := self._home(line)) in keys else None for item_id, line in found}
-        stayed = read_staying(self.storage, before)
-        awaited = {home for home in homes.values() if home and self.storage.size(self._mark(home)) is not None}
-        unknown = {home: self._unknown(home, homes) for home in set(filter(None, homes.values()))}
-        stays = {
-            item_id: home is not None and item_id in unknown[home] and (item_id not in stayed or home in awaited)
-            for item_id, home in homes.items()
-        }
-        for home in {homes[item_id] for item_id, staying in stays.items() if staying} - awaited:
-            self.storage.put(self._mark(str(home)), b"")
-        return stays
+        return staying(self.storage, self.collection, homes, read_staying(self.storage, before))
 
     def _home(self, line: bytes) -> str | None:
         try:
             return home_of(loads(line), self.scheme)
         except ValueError:
             return None
-
-    def _mark(self, partition: str) -> str:
-        return moved_key(self.collection, partition)
-
-    def _unknown(self, home: str, homes: dict[str, str | None]) -> set[str]:
-        """Which of the ids that belong to a partition it has neither kept nor refused."""
-        manifest = read_sound(self.storage, self.place(home))
-        known = {item_id for item_id, _ in read_index(self.storage, manifest)}
-        known |= {record["item_id"] for record in read_refused(self.storage, manifest)}
-        return {item_id for item_id, at in homes.items() if at == home} - known
 
     def _take(self, verdict: Verdict, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
@@ -348,9 +330,7 @@ class RawStage:
     def _announce(self, manifest: Manifest) -> None:
         """Say that ids are new here: they may be known elsewhere, from before their items moved."""
         if manifest.changes.added:
-            key = f"{arrivals_folder(self.collection)}/{manifest.partition}"
-            self.storage.sweep(key)
-            self.storage.put(key, b"")
+            announce(self.storage, self.collection, manifest.partition)
 
 
 def _written(out: StageWriter, name: str, lines: Iterable[bytes]) -> Any:

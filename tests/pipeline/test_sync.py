@@ -332,6 +332,28 @@ def test_an_item_whose_move_is_not_dated_is_always_published(site: Site) -> None
     assert site.everywhere()["i1-00"] == ["2024-03"]
 
 
+@pytest.mark.parametrize("done", STAGES[:-1])
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_an_item_stays_until_it_is_published_where_it_moved_to(site: Site, done: Stage, looked_at: bool) -> None:
+    site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
+    for stage in STAGES[: STAGES.index(done) + 1]:
+        site.chain.run(stage, "2024-03")
+    if looked_at:
+        assert mark_moves(site.chain.storage, "c") == ["2024-01"]
+    site.run("2024-01")
+    assert site.everywhere()["i1-00"] == ["2024-01"]
+    site.sync()
+    assert site.everywhere()["i1-00"] == ["2024-03"]
+
+
+def test_an_item_that_is_refused_where_it_moved_to_does_not_stay(site: Site) -> None:
+    site.items[0] = {**item("i1-00", "2024-03-09T10:00:00Z", 10), "assets": None}
+    site.run("2024-03")
+    site.run("2024-01")
+    assert "i1-00" not in site.everywhere()
+    assert [record["item_id"] for record in site.quarantine("2024-03")] == ["i1-00"]
+
+
 def test_an_item_that_does_not_come_where_it_moved_to_stays_no_longer_than_that_is_read(site: Site) -> None:
     site.items[0] = item("i1-00", "2024-03-09T10:00:00Z")
     site.run("2024-01")
