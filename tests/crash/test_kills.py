@@ -83,9 +83,12 @@ def check_partition(view: set[str], old: set[str], new: set[str]) -> None:
 
 
 def rows(parquet: bytes | None) -> set[str]:
+    """The items, whichever columns the others of their file have."""
     if parquet is None:
         return set()
-    return {orjson.dumps(row, default=str).decode() for row in pq.read_table(io.BytesIO(parquet)).to_pylist()}
+    found = pq.read_table(io.BytesIO(parquet)).to_pylist()
+    members = ({name: value for name, value in row.items() if value is not None} for row in found)
+    return {orjson.dumps(row, default=str).decode() for row in members}
 
 
 def ids(view: dict[str, bytes]) -> set[str]:
