@@ -11,6 +11,7 @@ from stac_manager.ingest import IngestModule
 from stac_manager.items import dumps, loads
 from stac_manager.pipeline.manifest import Manifest
 from stac_manager.pipeline.stage_files import StagedItem, compare_indexes, read_file, read_index, read_items
+from stac_manager.spool import SpooledItem
 from stac_manager.storage import Storage
 from stac_manager.times import timestamp
 
@@ -39,17 +40,25 @@ class Deletions:
         """Ids that the source has moved, and that stay here until they have come to their new partition."""
         self._back: set[str] = set()
 
-    def find(self, ingest: IngestModule, elsewhere: Callable[[list[str]], dict[str, bool]], *, confirmed: bool) -> None:
+    def find(
+        self,
+        ingest: IngestModule,
+        came: Iterable[SpooledItem],
+        elsewhere: Callable[[list[str]], dict[str, bool]],
+        *,
+        confirmed: bool,
+    ) -> None:
         """Compare a complete scan with the last generation.
 
         Args:
             ingest: what the scan brought.
+            came: of that what belongs to this partition, sorted by id.
             elsewhere: which of some ids the source has outside of this partition, and whether they are to stay as yet.
             confirmed: a person wants what is missing to go, however much it is.
         """
         if self._before is None:
             return
-        missing = self._missing(ingest)
+        missing = self._missing(ingest, came)
         moved = elsewhere(missing[:_MOST_ASKED]) if missing else {}
         self.staying = [item_id for item_id in missing if moved.get(item_id)]
         gone = [item_id for item_id in missing if item_id not in moved]
@@ -61,14 +70,15 @@ class Deletions:
         tombs = {tomb["id"] for tomb in read_tombstones(self._storage, self._before)}
         self._back = {item_id for item_id, _ in ingest if item_id in tombs} if tombs else set()
 
-    def _missing(self, ingest: IngestModule) -> list[str]:
+    def _missing(self, ingest: IngestModule, came: Iterable[SpooledItem]) -> list[str]:
         refused = {record["item_id"] for record in ingest.refusals.records(str)}
-        came = ((item_id, "") for item_id, _ in ingest)
-        compared = compare_indexes(read_index(self._storage, self._before), came)
+        ids = ((item_id, "") for item_id, _ in came)
+        compared = compare_indexes(read_index(self._storage, self._before), ids)
         return [item_id for kind, item_id in compared if kind == "deleted" and item_id not in refused]
 
-    def carry_over(self, received: set[str]) -> None:
+    def carry_over(self, received: set[str], staying: list[str]) -> None:
         """Keep what was held and what was gone as it was, but for the ids that were received now."""
+        self.staying = staying
         self.held = sorted(self.held_before() - received)
         self._back = received
 

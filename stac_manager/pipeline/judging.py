@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from stac_manager.ingest import belongs_to
-from stac_manager.items import Item, Refusal, content_hash, loads_exactly
+from stac_manager.items import Item, Refusal, content_hash, loads, loads_exactly
 from stac_manager.pipeline.stage_files import StagedItem
 from stac_manager.spool import SpooledItem
 from stac_manager.times import parse_rfc3339, utc_now
@@ -41,6 +41,14 @@ class Judge:
             return Refusal(item_id, "NoTime", str(error), "raw_items", item)
         self._note(item)
         return item_id, content_hash(item), line
+
+    def is_elsewhere(self, entry: SpooledItem) -> bool:
+        """Whether an item belongs to another partition whose window its time range meets as well."""
+        line = entry[1]
+        try:
+            return b"start_datetime" in line and not belongs_to(loads(line), self._partition, self._scheme)
+        except ValueError:
+            return False
 
     def _note(self, item: Item) -> None:
         updated: Any = item["properties"].get("updated")

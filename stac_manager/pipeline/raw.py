@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from itertools import batched
+from itertools import batched, filterfalse
 from typing import Any
 
 from stac_manager.config import Workflow
@@ -33,7 +33,7 @@ from stac_manager.pipeline.stage_files import (
     read_whole,
     tidy,
 )
-from stac_manager.spool import refusal_of
+from stac_manager.spool import SpooledItem, refusal_of
 from stac_manager.storage import Storage
 from stac_manager.times import Window, format_rfc3339, parse_rfc3339, utc_now
 from stac_manager.windows import PartitionScheme
@@ -57,6 +57,8 @@ class _Tally:
     added: int = 0
     left: int = 0
     """Items of the last generation that now belong elsewhere."""
+    staying: list[str] = field(default_factory=list)
+    """Those of them that are kept until they have come there."""
     ids: set[str] = field(default_factory=set)
     """Of what was received in a merge."""
 
@@ -111,8 +113,9 @@ class RawStage:
             before = out.previous if out.previous and out.previous.code_version == self.code_version else None
             ingest, facts, probe = self._fetch_still(stack, window, progress)
             deletions = Deletions(self.storage, before, self.workflow.sync.delete_threshold)
-            deletions.find(ingest, lambda missing: self._moved(missing, partition, before), confirmed=allow_deletes)
             tally, judge = _Tally(skipped=ingest.outside), Judge(partition, self.scheme)
+            came = filterfalse(judge.is_elsewhere, ingest)
+            deletions.find(ingest, came, lambda ids: self._moved(ids, partition, before), confirmed=allow_deletes)
             judged = ((entry[0], judge(entry)) for entry in ingest)
             held = ((item[0], item) for item in deletions.held_items())
             for _, verdict in heapq.merge(judged, held, key=lambda pair: pair[0]):
@@ -153,7 +156,7 @@ class RawStage:
                 return None
             details = _merged_details(before, probe, judge, tally)
             deletions = Deletions(self.storage, before, self.workflow.sync.delete_threshold)
-            deletions.carry_over(tally.ids)
+            deletions.carry_over(tally.ids, tally.staying)
             return self._commit(out, window, ingest, tally, facts, deletions, details)
 
     def unchanged(self, manifest: Manifest) -> Manifest:
@@ -230,15 +233,24 @@ class RawStage:
                     f"{self.collection} {partition}: the source has {here[0]!r}, but left it out of its window; "
                     "nothing was taken over"
                 )
-            keys = set(self.scheme.keys(utc_now()))
-            homes = {item_id: home if (home := self._home(line)) in keys else None for item_id, line in found}
-        return staying(self.storage, self.collection, homes, read_staying(self.storage, before))
+            homes = self._homes(found)
+        return self._staying(homes, before)
 
-    def _home(self, line: bytes) -> str | None:
-        try:
-            return home_of(loads(line), self.scheme)
-        except ValueError:
-            return None
+    def _homes(self, entries: Iterable[SpooledItem]) -> dict[str, str | None]:
+        """Where items belong; None outside of the workflow's partitions."""
+        keys = set(self.scheme.keys(utc_now()))
+
+        def home(line: bytes) -> str | None:
+            try:
+                found = home_of(loads(line), self.scheme)
+            except ValueError:
+                return None
+            return found if found in keys else None
+
+        return {item_id: home(line) for item_id, line in entries}
+
+    def _staying(self, homes: dict[str, str | None], before: Manifest | None) -> dict[str, bool]:
+        return staying(self.storage, self.collection, homes, read_staying(self.storage, before))
 
     def _take(self, verdict: Verdict, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
@@ -265,8 +277,13 @@ class RawStage:
                 tally.carried += 1
                 rest = next(old, None)
             known = rest is not None and rest[0] == item_id
-            rest = next(old, None) if known else rest
             here = self._take(verdict, out)
+            if rest is not None and known:
+                if not here and self._staying(self._homes([entry]), before)[item_id]:
+                    out.keep(rest)
+                    tally.carried += 1
+                    tally.staying.append(item_id)
+                rest = next(old, None)
             tally.ids.add(item_id)
             tally.skipped += not here
             tally.left += known and not here

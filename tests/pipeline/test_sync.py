@@ -11,7 +11,7 @@ import pytest
 
 from demo.server import create_app, serve
 from stac_manager.errors import StacManagerError
-from stac_manager.pipeline import STAGES, Chain, Look, Stage, quarantine_key, read_tombstones, run_check
+from stac_manager.pipeline import STAGES, Chain, Look, Mode, Stage, quarantine_key, read_tombstones, run_check
 from stac_manager.pipeline.layout import moved_key
 from stac_manager.pipeline.moves import mark_moves
 from stac_manager.pipeline.rebuild import rebuild
@@ -344,6 +344,21 @@ def test_an_item_stays_until_it_is_published_where_it_moved_to(site: Site, done:
     assert site.everywhere()["i1-00"] == ["2024-01"]
     site.sync()
     assert site.everywhere()["i1-00"] == ["2024-03"]
+
+
+@pytest.mark.parametrize(("minutes", "mode"), [(10, "scan"), (20, "changes")])
+def test_an_item_whose_range_meets_both_windows_stays_until_it_is_published_in_the_other_one(
+    site: Site, minutes: float, mode: Mode
+) -> None:
+    long = {"start_datetime": "2024-01-10T00:00:00Z", "end_datetime": "2024-03-20T00:00:00Z"}
+    site.items.append(item("long", "2024-01-15T00:00:00Z", 10, **long))
+    site.sync()
+    site.items[-1] = item("long", "2024-03-15T00:00:00Z", minutes, **long)
+    for stage in STAGES:
+        site.chain.run(stage, "2024-01", mode=mode)
+    assert site.everywhere()["long"] == ["2024-01"]
+    site.sync()
+    assert site.everywhere()["long"] == ["2024-03"]
 
 
 def test_an_item_that_is_refused_where_it_moved_to_does_not_stay(site: Site) -> None:
