@@ -14,6 +14,7 @@ from stac_assets.checks import log_evaluation, reasons_table
 from stac_assets.metadata import Metadata, changes_metadata, stage_metadata
 from stac_assets.names import asset_key, rebuild_job_name, replay_job_name, targeted_job_name
 from stac_manager.config import Workflow
+from stac_manager.errors import UsageError
 from stac_manager.pipeline import STAGES, Chain, Manifest, code_version, quarantine_reasons
 from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select
 from stac_manager.pipeline.targeted import find_homes, replay, take_items
@@ -67,14 +68,15 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
         if not config.item_ids and not config.partitions:
             raise dg.Failure("name item_ids or partitions in the config", allow_retries=False)
         if config.partitions:
-            ((_, keys),) = select(workflow, [collection], config.partitions)
+            keys = _chosen(workflow, collection, config.partitions)
             yield from _report(context, chain, rebuild(chain, keys, allow_deletes=config.allow_deletes))
         if config.item_ids:
             homes = find_homes(chain, config.item_ids)
             yield from _report(context, chain, take_items(chain, homes))
             missing = set(config.item_ids).difference(*homes.values())
             if missing:
-                raise dg.Failure(f"the source does not have {', '.join(sorted(missing))}", allow_retries=False)
+                names = ", ".join(map(repr, sorted(missing)))
+                raise dg.Failure(f"the source does not have {names}", allow_retries=False)
         yield dg.Output(None)
 
     @dg.job(name=name, description=f"Take over single items or partitions of {collection}; name them in the config.")
@@ -82,6 +84,14 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
         take()
 
     return targeted
+
+
+def _chosen(workflow: Workflow, collection: str, partitions: list[str]) -> list[str]:
+    try:
+        ((_, keys),) = select(workflow, [collection], partitions)
+    except UsageError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    return keys
 
 
 def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
@@ -97,7 +107,7 @@ def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
         source: SourceResource,
     ) -> Iterator[Event]:
         chain = open_chain(workflow, collection, storage, schemas, source)
-        ((_, keys),) = select(workflow, [collection], config.partitions)
+        keys = _chosen(workflow, collection, config.partitions)
         results = yield from _report(context, chain, replay(chain, keys))
         reasons = [
             (f"{result.partition} {step}: {message}", count)

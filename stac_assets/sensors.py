@@ -14,7 +14,7 @@ from resources import SchemaStoreResource, SourceResource, StorageResource, open
 from stac_assets.names import MODE, asset_key, rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
 from stac_manager.http import public_url
-from stac_manager.pipeline import STAGES, Chain, Finding, Look, read_sound
+from stac_manager.pipeline import STAGES, Chain, Finding, Look, moved_key, read_sound
 from stac_manager.times import utc_now
 
 __all__ = ["build_sync_sensor"]
@@ -116,9 +116,10 @@ def _requests(chain: Chain, findings: list[Finding], cursor: Cursor) -> Iterator
 
 def _state(chain: Chain, finding: Finding) -> str:
     """What is here of a partition, and what is to be done about it: a run that failed leaves both as they were."""
+    mark = chain.storage.get(moved_key(chain.collection, finding.partition))
     manifests = [read_sound(chain.storage, chain.place(stage, finding.partition)) for stage in STAGES]
     here = [(one.code_version, one.content_hash, one.details.get("probe")) if one else None for one in manifests]
-    return hashlib.sha256(json.dumps([finding.mode, here]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([finding.mode, mark and mark.hex(), here]).encode()).hexdigest()[:16]
 
 
 def _tag(text: str) -> str:

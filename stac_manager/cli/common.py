@@ -69,6 +69,8 @@ class Run:
     summary: Summary = field(default_factory=Summary)
     failures: list[dict[str, Any]] = field(default_factory=list)
     red_checks: list[str] = field(default_factory=list)
+    amber_checks: list[str] = field(default_factory=list)
+    """Those that are told, and do not make the command fail."""
     ran: set[tuple[str, str]] = field(default_factory=set)
     """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
@@ -144,8 +146,8 @@ class Run:
         if self.failed_file:
             with atomic_file(Path(self.failed_file)) as path:
                 write_lines(path, map(dumps, self.failures))
-        for name in self.red_checks[:10]:
-            console.print(f"check failed: {printable(name)}", markup=False)
+        for line in [*self.red_checks[:10], *self.amber_checks[:10]]:
+            console.print(f"check failed: {printable(line)}", markup=False)
         return 1 if self.summary.failed or self.red_checks else 0
 
 

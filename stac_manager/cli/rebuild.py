@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import click
@@ -13,7 +12,7 @@ from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.config import Workflow, load_workflow
 from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.items import Refusal
-from stac_manager.pipeline import Chain, Look, read_refused
+from stac_manager.pipeline import Chain, Changes, CheckOutcome, Look, read_refused, run_check
 from stac_manager.pipeline.manifest import STAGES, Place
 from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select, sync
 from stac_manager.pipeline.targeted import find_homes, published_in, take_items
@@ -58,7 +57,7 @@ def rebuild_catalog(
     workflow = load_workflow(config)
     chosen = select(workflow, collections, partitions)
     if run.dry_run:
-        _tell(workflow, chosen, mode, partitions)
+        _tell(workflow, chosen, mode, partitions, allow_deletes=allow_deletes)
         return
     failed: list[str] = []
     missing = set(item_ids)
@@ -71,6 +70,8 @@ def rebuild_catalog(
         elif mode == "incremental":
             failed += run_work(run, chain, sync(chain, partitions or None, allow_deletes=allow_deletes))
             run.summary.unchanged += _passed_over(run, chain, keys)
+            ran = {partition for name, partition in run.ran if name == collection}
+            run.red_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
         else:
             failed += run_work(run, chain, rebuild(chain, keys, allow_deletes=allow_deletes), len(keys))
     for item_id in sorted(missing):
@@ -109,38 +110,78 @@ def _check_usage(mode: str, named: bool, items: bool) -> None:
         raise UsageError("--mode targeted needs --item-id, --partition or --collection")
 
 
-def _tell(workflow: Workflow, chosen: list[tuple[str, list[str]]], mode: str, partitions: tuple[str, ...]) -> None:
+def _tell(
+    workflow: Workflow,
+    chosen: list[tuple[str, list[str]]],
+    mode: str,
+    partitions: tuple[str, ...],
+    *,
+    allow_deletes: bool,
+) -> None:
     """What would be done."""
     for collection, keys in chosen:
         if mode != "incremental":
             click.echo(f"{collection}: {len(keys)} partitions, {keys[0]} to {keys[-1]}")
             continue
-        for finding in Look(Chain.of(workflow, collection), only=partitions or None, dry=True).run():
+        chain = Chain.of(workflow, collection)
+        findings = Look(chain, only=partitions or None, dry=True, confirmed=allow_deletes).run()
+        for finding in findings:
             click.echo(f"{collection} {finding.partition}: {finding.reason}")
+        if not findings:
+            click.echo(f"{collection}: nothing to do")
+        if not allow_deletes:
+            for key, why in _waiting(chain, keys):
+                click.echo(f"{collection} {key}: {why}")
+
+
+def _waiting(chain: Chain, keys: list[str]) -> Iterator[tuple[str, str]]:
+    """The partitions whose deletions wait for a person, with what the check says of them."""
+    for key in keys:
+        manifest = chain.raw.current(key)
+        if manifest and manifest.details["held"]:
+            yield key, _red(run_check("deletions", chain.storage, manifest))
+
+
+def _red(outcome: CheckOutcome) -> str:
+    return f"{outcome.name}: {outcome.description}"
 
 
 def run_work(run: Run, chain: Chain, work: Iterator[PartitionResult], total: int | None = None) -> list[str]:
     """Run partitions, and show and add up what became of them; gives a line for each that failed."""
     failed = []
-    table = Table(*_COLUMNS, title=Text(chain.collection))
+    results: dict[str, PartitionResult] = {}
     try:
         with progress(chain.collection, total) as advance:
             for result in work:
                 advance(1)
                 run.ran.add((result.collection, result.partition))
-                _add(run, result, table)
-                _keep_failures(run, chain.storage, result)
+                results[result.partition] = _joined(results.get(result.partition), result)
                 if result.error:
                     failed.append(f"{chain.collection} {result.partition}: {result.error}")
     except StacManagerError as error:
         if error.exit_code == UsageError.exit_code:
             raise
         failed.append(str(error))
+    table = Table(*_COLUMNS, title=Text(chain.collection))
+    for result in results.values():
+        _add(run, result, table)
+        _keep_failures(run, chain.storage, result)
     if table.row_count:
         console.print(table)
     elif not failed:
         console.print(f"{chain.collection}: nothing to do", markup=False)
     return failed
+
+
+def _joined(earlier: PartitionResult | None, result: PartitionResult) -> PartitionResult:
+    """A partition that was run again, as one result."""
+    if earlier:
+        kinds = ("added", "modified", "deleted")
+        both = {kind: getattr(result.changes, kind) + getattr(earlier.changes, kind) for kind in kinds}
+        met_again = earlier.changes.added + earlier.changes.modified
+        unchanged = max(0, result.changes.unchanged - met_again)
+        result.changes = Changes(**both, unchanged=unchanged)
+    return result
 
 
 _COLUMNS = ("partition", "fetched", "published", "added", "modified", "deleted", "quarantined", "checks")
@@ -154,8 +195,10 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
     total.duplicates += counts.deduplicated
     for kind in ("added", "modified", "deleted", "unchanged"):
         setattr(total, kind, getattr(total, kind) + getattr(changes, kind))
-    red = Counter(outcome.name for outcome in result.checks if not outcome.passed)
-    run.red_checks += [f"{result.collection} {result.partition}: {name}" for name in red if name != "schema_valid"]
+    red = {outcome.name: outcome for outcome in result.checks if not outcome.passed}
+    for name, outcome in red.items():
+        lines = run.amber_checks if name == "schema_valid" else run.red_checks
+        lines.append(f"{result.collection} {result.partition}: {_red(outcome)}")
     verdict = "failed" if result.error else ", ".join(sorted(red)) or "all passed"
     numbers = (
         counts.fetched,

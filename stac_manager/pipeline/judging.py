@@ -43,10 +43,9 @@ class Judge:
         return item_id, content_hash(item), line
 
     def is_elsewhere(self, entry: SpooledItem) -> bool:
-        """Whether an item belongs to another partition whose window its time range meets as well."""
-        line = entry[1]
+        """Whether an item belongs to another partition: its time meets both, as a range or on their edge."""
         try:
-            return b"start_datetime" in line and not belongs_to(loads(line), self._partition, self._scheme)
+            return not belongs_to(loads(entry[1]), self._partition, self._scheme)
         except ValueError:
             return False
 

@@ -59,13 +59,15 @@ class Memory:
     @contextmanager
     def change(self) -> Iterator[SyncRecord]:
         """The record, to change; written at the end of the block if it did."""
+        if self.read_only:
+            yield self.load()
+            return
         with self._storage.lock(collection_lock(self._collection)):
-            if not self.read_only:
-                self._storage.sweep(sync_key(self._collection))
+            self._storage.sweep(sync_key(self._collection))
             record = self.load()
             yield record
             data = orjson.dumps(record.model_dump(exclude_defaults=True), option=orjson.OPT_INDENT_2) + b"\n"
-            if not self.read_only and self._storage.get(sync_key(self._collection)) != data:
+            if self._storage.get(sync_key(self._collection)) != data:
                 self._storage.put(sync_key(self._collection), data)
 
     def open_cycle(self, partitions: Callable[[], Sequence[str]], newest: Callable[[], datetime | None]) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,7 +29,9 @@ def announce(storage: Storage, collection: str, partition: str) -> None:
     storage.put(key, b"")
 
 
-def staying(storage: Storage, collection: str, homes: Mapping[str, str | None], stayed: set[str]) -> dict[str, bool]:
+def staying(
+    storage: Storage, collection: str, homes: Mapping[str, str | None], stayed: Mapping[str, str]
+) -> dict[str, str]:
     """Which of the ids that have left a partition stay there as yet, so that each is published somewhere.
 
     Where they belong is marked to be read, if it does not have them; for that they wait once, since they may not come.
@@ -36,16 +40,20 @@ def staying(storage: Storage, collection: str, homes: Mapping[str, str | None], 
         storage: where the stages are kept.
         collection: its id.
         homes: the ids, with the partitions they belong to now; None for one that the workflow does not have.
-        stayed: ids that waited already.
+        stayed: ids that waited already, with the partitions they waited for.
+
+    Returns:
+        The ids that stay, with the partitions they wait for.
     """
-    stays = dict.fromkeys(homes, False)
+    stays: dict[str, str] = {}
     for home in sorted(set(filter(None, homes.values()))):
         ids = {item_id for item_id, at in homes.items() if at == home}
-        stays.update(dict.fromkeys(_awaited(storage, collection, home, ids, stayed), True))
+        asked = {item_id for item_id in ids if stayed.get(item_id) == home}
+        stays |= dict.fromkeys(_awaited(storage, collection, home, ids, asked), home)
     return stays
 
 
-def _awaited(storage: Storage, collection: str, home: str, ids: set[str], stayed: set[str]) -> set[str]:
+def _awaited(storage: Storage, collection: str, home: str, ids: set[str], asked: set[str]) -> set[str]:
     """Which of some ids a partition has neither published nor refused."""
     try:
         fetched, settled = _known(storage, collection, home)
@@ -55,48 +63,67 @@ def _awaited(storage: Storage, collection: str, home: str, ids: set[str], stayed
     missing = ids - settled
     if missing & fetched:
         announce(storage, collection, home)
-    mark = moved_key(collection, home)
-    marked = storage.size(mark) is not None
-    unread = {item_id for item_id in missing - fetched if marked or item_id not in stayed}
+    marked = storage.size(moved_key(collection, home)) is not None
+    unread = missing - fetched if marked else missing - fetched - asked
     if unread and not marked:
-        storage.put(mark, b"")
+        _put_mark(storage, collection, home)
     return unread | (missing & fetched)
 
 
 def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str], set[str]]:
-    """The ids that a partition has fetched, and those that it has published or refused."""
-    places = [Place(collection=collection, stage=stage, partition=partition) for stage in STAGES]
-    manifests = [read_whole(storage, place) for place in places]
+    """The ids that a partition has fetched, and those of them that it has published, or refused."""
+    manifests = [read_whole(storage, place) for place in _places(collection, partition)]
     fetched, published = ({item_id for item_id, _ in read_index(storage, one)} for one in (manifests[0], manifests[-1]))
-    refused = {record["item_id"] for manifest in manifests for record in read_refused(storage, manifest)}
-    return fetched, published | refused
+    first, *later = ({record["item_id"] for record in read_refused(storage, manifest)} for manifest in manifests)
+    return fetched, first | published.union(*later) & fetched  # later stages may be behind
+
+
+def _places(collection: str, partition: str) -> list[Place]:
+    return [Place(collection=collection, stage=stage, partition=partition) for stage in STAGES]
+
+
+def _put_mark(storage: Storage, collection: str, partition: str) -> None:
+    """Mark a partition to be read; each mark is another, so that what asks for runs sees that this one is new."""
+    storage.put(moved_key(collection, partition), uuid.uuid4().bytes)
 
 
 def mark_moves(storage: Storage, collection: str) -> list[str]:
     """Mark the partitions that hold an id which has since come to another one; they are to be read again.
 
     Costs a look at every index of the collection, and only after ids have come somewhere that were not there before.
-    A partition that another run is writing just now keeps for the next look what is to be found out about it.
+    What is to be found out about a partition that another run is writing just now is left to the next look, as is what
+    is known of ids that have come to the first stage only: until they are published they stay where they were.
 
     Returns:
         The partitions that were marked.
     """
-    arrived = {key.rpartition("/")[2] for key in storage.list(arrivals_folder(collection))}
+    announced = {key.rpartition("/")[2] for key in storage.list(arrivals_folder(collection))}
+    arrived = {partition for partition in announced if _is_through(storage, collection, partition)}
     if not arrived:
         return []
     manifests = _manifests(storage, collection)
     try:
-        doubtful = [pair for pair in _sharing(storage, manifests) if not arrived.isdisjoint(pair)]
+        doubtful = [set(pair) for pair in _sharing(storage, manifests) if not arrived.isdisjoint(pair)]
     except StorageError as error:
         log.info("%s; another run may just have replaced it", error)
         return []
+    ready = [pair for pair in doubtful if pair & announced <= arrived]
     # where only one of two is new, the other one is behind; where both are, either may be
-    behind = {side for pair in doubtful for side in pair if side not in arrived or arrived.issuperset(pair)}
+    behind = set().union(*((pair - arrived or pair) for pair in ready))
     marked = {partition for partition in behind if _mark(storage, manifests[partition])}
-    waiting = {side for pair in doubtful for side in pair if not marked.issuperset(behind.intersection(pair))}
+    waiting = set().union(*(pair for pair in doubtful if pair not in ready or not pair & behind <= marked))
     for partition in arrived - waiting:
         _settle(storage, collection, partition, manifests.get(partition))
     return sorted(marked)
+
+
+def _is_through(storage: Storage, collection: str, partition: str) -> bool:
+    """Whether every stage of a partition was made of what the one before holds now, or there is nothing of it."""
+    manifests = [read_sound(storage, place) for place in _places(collection, partition)]
+    return manifests[0] is None or all(
+        before is not None and after is not None and after.input_hash == before.content_hash
+        for before, after in pairwise(manifests)
+    )
 
 
 def moved_partitions(storage: Storage, collection: str) -> list[str]:
@@ -109,7 +136,7 @@ def _mark(storage: Storage, manifest: Manifest) -> bool:
     """Mark a partition, if it still is what was looked at: a run removes the mark with what it commits."""
     with _still(storage, manifest.collection, manifest.partition, manifest) as still:
         if still:
-            storage.put(moved_key(manifest.collection, manifest.partition), b"")
+            _put_mark(storage, manifest.collection, manifest.partition)
         return still
 
 

@@ -18,7 +18,7 @@ from stac_manager.errors import IncompleteError
 from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, home_of
 from stac_manager.items import Refusal, dumps, loads
-from stac_manager.pipeline.deletions import Deletions, read_held, read_staying
+from stac_manager.pipeline.deletions import Deletions, read_held, read_staying, require_most
 from stac_manager.pipeline.judging import Judge, Verdict, shape_of
 from stac_manager.pipeline.layout import collection_lock, moved_key, source_collection_key
 from stac_manager.pipeline.manifest import Ledger, Manifest, Place
@@ -57,7 +57,7 @@ class _Tally:
     added: int = 0
     left: int = 0
     """Items of the last generation that now belong elsewhere."""
-    staying: list[str] = field(default_factory=list)
+    staying: dict[str, str] = field(default_factory=dict)
     """Those of them that are kept until they have come there."""
     ids: set[str] = field(default_factory=set)
     """Of what was received in a merge."""
@@ -110,10 +110,12 @@ class RawStage:
         self._keep_collection()
         with ExitStack() as stack:
             out = stack.enter_context(StageWriter(self.storage, self.place(partition)))
-            before = out.previous if out.previous and out.previous.code_version == self.code_version else None
+            before = out.previous
             ingest, facts, probe = self._fetch_still(stack, window, progress)
-            deletions = Deletions(self.storage, before, self.workflow.sync.delete_threshold)
             tally, judge = _Tally(skipped=ingest.outside), Judge(partition, self.scheme)
+            if before is None and not allow_deletes:
+                require_most(self.storage, out.place, ingest, self.workflow.sync.delete_threshold)
+            deletions = self._deletions(before)
             came = filterfalse(judge.is_elsewhere, ingest)
             deletions.find(ingest, came, lambda ids: self._moved(ids, partition, before), confirmed=allow_deletes)
             judged = ((entry[0], judge(entry)) for entry in ingest)
@@ -155,7 +157,7 @@ class RawStage:
             if probe is not None and not _adds_up(before.details["claimed"], probe.matched, tally):
                 return None
             details = _merged_details(before, probe, judge, tally)
-            deletions = Deletions(self.storage, before, self.workflow.sync.delete_threshold)
+            deletions = self._deletions(before)
             deletions.carry_over(tally.ids, tally.staying)
             return self._commit(out, window, ingest, tally, facts, deletions, details)
 
@@ -215,8 +217,17 @@ class RawStage:
             before = after
         return ingest, facts, before
 
-    def _moved(self, missing: list[str], partition: str, before: Manifest | None) -> dict[str, bool]:
-        """Which of the ids that did not come with their window the source has elsewhere; True: not known there yet.
+    @cached_property
+    def _filters(self) -> str:
+        others = set(type(self.workflow.source).model_fields) - {"filters"}
+        return self.workflow.section_hash("source", leaving_out={"source": others})
+
+    def _deletions(self, before: Manifest | None) -> Deletions:
+        refiltered = before is not None and before.details.get("filters") != self._filters
+        return Deletions(self.storage, before, self.workflow.sync.delete_threshold, refiltered=refiltered)
+
+    def _moved(self, missing: list[str], partition: str, before: Manifest | None) -> dict[str, str | None]:
+        """Which of the ids that did not come with their window the source has elsewhere, and where what stays belongs.
 
         Such a partition is marked to be read. An id stays only until that was done, whether it came or not.
 
@@ -234,7 +245,7 @@ class RawStage:
                     "nothing was taken over"
                 )
             homes = self._homes(found)
-        return self._staying(homes, before)
+        return {**dict.fromkeys(homes), **self._staying(homes, before)}
 
     def _homes(self, entries: Iterable[SpooledItem]) -> dict[str, str | None]:
         """Where items belong; None outside of the workflow's partitions."""
@@ -249,7 +260,7 @@ class RawStage:
 
         return {item_id: home(line) for item_id, line in entries}
 
-    def _staying(self, homes: dict[str, str | None], before: Manifest | None) -> dict[str, bool]:
+    def _staying(self, homes: dict[str, str | None], before: Manifest | None) -> dict[str, str]:
         return staying(self.storage, self.collection, homes, read_staying(self.storage, before))
 
     def _take(self, verdict: Verdict, out: StageWriter) -> bool:
@@ -279,10 +290,10 @@ class RawStage:
             known = rest is not None and rest[0] == item_id
             here = self._take(verdict, out)
             if rest is not None and known:
-                if not here and self._staying(self._homes([entry]), before)[item_id]:
+                if not here and (stays := self._staying(self._homes([entry]), before)):
                     out.keep(rest)
                     tally.carried += 1
-                    tally.staying.append(item_id)
+                    tally.staying |= stays
                 rest = next(old, None)
             tally.ids.add(item_id)
             tally.skipped += not here
@@ -338,7 +349,7 @@ class RawStage:
         return out.commit(
             ledger,
             code_version=self.code_version,
-            details={"interval": window.interval, **details, "held": len(deletions.held)},
+            details={"interval": window.interval, "filters": self._filters, **details, "held": len(deletions.held)},
             run={**run, "requests": run["requests"] + 2},
             files={name: _written(out, name, lines) for name, lines in deletions.files().items()},
             before_manifest=self._announce,

@@ -8,6 +8,8 @@ import dagster as dg
 import pytest
 
 from stac_assets import sensors
+from stac_manager.pipeline import Chain, moved_key
+from stac_manager.pipeline.moves import announce
 from tests.dagster.conftest import QUIET, Site
 from tests.stac_items import make_item
 
@@ -151,7 +153,6 @@ def test_the_sensor_works_to_a_budget(site: Site, monkeypatch: pytest.MonkeyPatc
 
 def test_a_source_that_is_gone_makes_the_tick_fail_and_keeps_the_cursor(site: Site, monkeypatch: Any) -> None:
     from stac_manager.errors import SourceError
-    from stac_manager.pipeline import Chain
 
     async def gone(self: Chain, partition: str) -> None:
         raise SourceError("127.0.0.1: no answer")
@@ -188,3 +189,18 @@ def test_a_run_that_failed_is_not_asked_for_at_every_tick(site: Site) -> None:
     requests, cursor = tick(site)
     assert partitions(requests) == ALL
     assert tick(site, cursor)[0] == []
+
+
+def test_what_is_marked_once_more_after_its_run_is_asked_for_once_more(site: Site) -> None:
+    site.items.append(make_item("moves", "2024-02-06T00:00:00Z"))
+    site.run("2024-01", "2024-03")
+    assert tick(site)[0] == []
+    site.items[-1] = make_item("moves", "2024-03-06T00:00:00Z")
+    site.run("2024-03")
+    requests, cursor = tick(site)
+    assert partitions(requests) == ["2024-02"]
+    assert tick(site, cursor)[0] == []
+    storage = Chain.of(site.workflow, "c").storage
+    storage.delete(moved_key("c", "2024-02"))
+    announce(storage, "c", "2024-03")
+    assert partitions(tick(site, cursor)[0]) == ["2024-02"]
