@@ -74,6 +74,14 @@ def _admin(statement: str) -> None:
         connection.execute(statement)  # type: ignore[call-overload]
 
 
+def _create(database: str) -> None:
+    """Make the database, one process at a time: the roles that pgstac makes belong to all databases."""
+    with psycopg.connect(**_LOGIN, dbname="postgres", autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('pgstac'))")
+        connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
+        _pypgstac(database, "migrate")
+
+
 def _ready() -> bool:
     try:
         with psycopg.connect(**_LOGIN, dbname="postgres", connect_timeout=3) as connection:
@@ -88,9 +96,8 @@ def pgstac_api() -> Iterator[PgStac]:
     """An empty pgstac database of its own and its API; both are gone afterwards."""
     need(_ready(), "needs PostgreSQL with PostGIS on 127.0.0.1:5432")
     database = f"stac_manager_{uuid.uuid4().hex[:12]}"
-    _admin(f"CREATE DATABASE {database}")
     try:
-        _pypgstac(database, "migrate")
+        _create(database)
         _admin(f"ALTER DATABASE {database} SET pgstac.context TO 'on'")
         port = _free_port()
         server = _serve(database, port)
@@ -102,7 +109,7 @@ def pgstac_api() -> Iterator[PgStac]:
             server.terminate()
             server.wait(timeout=10)
     finally:
-        _admin(f"DROP DATABASE {database} WITH (FORCE)")
+        _admin(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
 
 def _serve(database: str, port: int) -> subprocess.Popen[bytes]:
