@@ -137,8 +137,7 @@ def _tell(
 def _waiting(chain: Chain, keys: list[str]) -> Iterator[tuple[str, str]]:
     """The partitions whose deletions wait for a person, with what the check says of them."""
     for key in keys:
-        manifest = chain.raw.current(key)
-        if manifest and manifest.details["held"]:
+        if manifest := chain.raw.holding(key):
             yield key, _red(run_check("deletions", chain.storage, manifest))
 
 

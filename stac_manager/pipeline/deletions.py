@@ -22,7 +22,7 @@ _MOST_ASKED = 20_000
 """Ids that are looked for elsewhere; where more than that are missing, a person has to look anyway."""
 
 
-def is_too_much(gone: int, known: int, threshold: float) -> bool:
+def _is_too_much(gone: int, known: int, threshold: float) -> bool:
     """Whether a person must confirm that so many of the known items are gone: more than a share of them, or all."""
     return gone > threshold * known or 0 < gone == known
 
@@ -71,7 +71,7 @@ class Deletions:
         self.staying = {item_id: home for item_id in missing if (home := moved.get(item_id))}
         gone = [item_id for item_id in missing if item_id not in moved]
         left = self._before.index.lines - len(moved)
-        if not confirmed and is_too_much(len(gone), left, self._threshold):
+        if not confirmed and _is_too_much(len(gone), left, self._threshold):
             self.held = gone
         else:
             self.gone = gone
@@ -131,7 +131,7 @@ def require_most(storage: Storage, place: Place, came: Iterable[SpooledItem], th
     manifests = (read_whole(storage, place.at(stage)) for stage in STAGES[1:])
     known = {item_id for item_id, _ in read_index(storage, next(filter(None, manifests), None))}
     gone = known.difference(item_id for item_id, _ in came)
-    if is_too_much(len(gone), len(known), threshold):
+    if _is_too_much(len(gone), len(known), threshold):
         raise IncompleteError(
             f"{place.collection} {place.partition}: {len(gone)} of {len(known)} items are gone at the source, and "
             "cannot be kept, since the files of raw_items are lost or damaged; nothing was taken over. If they are "

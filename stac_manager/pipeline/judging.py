@@ -33,6 +33,8 @@ class Judge:
         try:
             item = loads_exactly(line)
         except ValueError as error:
+            if self.is_elsewhere(entry):
+                return None
             return Refusal(item_id, "InvalidJson", str(error), "raw_items", line.decode())
         try:
             if not belongs_to(item, self._partition, self._scheme):

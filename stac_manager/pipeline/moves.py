@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import numpy as np
 
 from stac_manager.errors import StorageError
-from stac_manager.items import safe_name
+from stac_manager.ingest import home_of
+from stac_manager.items import loads, safe_name
 from stac_manager.pipeline.layout import arrivals_folder, moved_key, partition_lock
 from stac_manager.pipeline.manifest import STAGES, Manifest, Place
 from stac_manager.pipeline.stage_files import read_index, read_refused, read_sound, read_whole
+from stac_manager.spool import SpooledItem
 from stac_manager.storage import Storage
+from stac_manager.times import utc_now
+from stac_manager.windows import PartitionScheme
 
-__all__ = ["announce", "mark_moves", "moved_partitions", "staying"]
+__all__ = ["announce", "homes_of", "mark_moves", "moved_partitions", "staying"]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,20 @@ def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str],
 
 def _places(collection: str, partition: str) -> list[Place]:
     return [Place(collection=collection, stage=stage, partition=partition) for stage in STAGES]
+
+
+def homes_of(entries: Iterable[SpooledItem], scheme: PartitionScheme) -> dict[str, str | None]:
+    """Where items belong; None outside of the workflow's partitions."""
+    keys = set(scheme.keys(utc_now()))
+
+    def home(line: bytes) -> str | None:
+        try:
+            found = home_of(loads(line), scheme)
+        except ValueError:
+            return None
+        return found if found in keys else None
+
+    return {item_id: home(line) for item_id, line in entries}
 
 
 def _put_mark(storage: Storage, collection: str, partition: str) -> None:

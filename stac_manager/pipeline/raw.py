@@ -16,13 +16,13 @@ from typing import Any
 from stac_manager.config import Workflow
 from stac_manager.errors import IncompleteError
 from stac_manager.files import write_lines
-from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source, home_of
-from stac_manager.items import Refusal, dumps, loads
+from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
+from stac_manager.items import Refusal, dumps
 from stac_manager.pipeline.deletions import Deletions, read_held, read_staying, require_most
 from stac_manager.pipeline.judging import Judge, Verdict, shape_of
 from stac_manager.pipeline.layout import collection_lock, moved_key, source_collection_key
 from stac_manager.pipeline.manifest import Ledger, Manifest, Place
-from stac_manager.pipeline.moves import announce, staying
+from stac_manager.pipeline.moves import announce, homes_of, staying
 from stac_manager.pipeline.stage_files import (
     StageWriter,
     compare_indexes,
@@ -33,9 +33,9 @@ from stac_manager.pipeline.stage_files import (
     read_whole,
     tidy,
 )
-from stac_manager.spool import SpooledItem, refusal_of
+from stac_manager.spool import refusal_of
 from stac_manager.storage import Storage
-from stac_manager.times import Window, format_rfc3339, parse_rfc3339, utc_now
+from stac_manager.times import Window, format_rfc3339, parse_rfc3339
 from stac_manager.windows import PartitionScheme
 
 __all__ = ["Progress", "RawStage"]
@@ -96,8 +96,13 @@ class RawStage:
             return None
         return None if self.storage.size(moved_key(self.collection, partition)) is not None else manifest
 
+    def holding(self, partition: str) -> Manifest | None:
+        """The same, if deletions wait there for a person."""
+        manifest = self.current(partition)
+        return manifest if manifest and manifest.details["held"] else None
+
     def whole(self, partition: str) -> Manifest | None:
-        """The same, if its files are there too."""
+        """What the last run made, if its files are there too."""
         return self.current(partition) and read_whole(self.storage, self.place(partition))
 
     def scan(self, partition: str, progress: Progress, *, allow_deletes: bool = False) -> Manifest:
@@ -244,21 +249,16 @@ class RawStage:
                     f"{self.collection} {partition}: the source has {here[0]!r}, but left it out of its window; "
                     "nothing was taken over"
                 )
-            homes = self._homes(found)
+            homes = homes_of(found, self.scheme)
         return {**dict.fromkeys(homes), **self._staying(homes, before)}
 
-    def _homes(self, entries: Iterable[SpooledItem]) -> dict[str, str | None]:
-        """Where items belong; None outside of the workflow's partitions."""
-        keys = set(self.scheme.keys(utc_now()))
-
-        def home(line: bytes) -> str | None:
-            try:
-                found = home_of(loads(line), self.scheme)
-            except ValueError:
-                return None
-            return found if found in keys else None
-
-        return {item_id: home(line) for item_id, line in entries}
+    def _leaving(self, ingest: IngestModule, before: Manifest, judge: Judge) -> dict[str, str]:
+        """Which items of the last generation came, belong elsewhere now, and stay as yet; and where they belong."""
+        strays = dict(filter(judge.is_elsewhere, ingest))
+        if not strays:
+            return {}
+        known = (item_id for item_id, _ in read_index(self.storage, before) if item_id in strays)
+        return self._staying(homes_of(((item_id, strays[item_id]) for item_id in known), self.scheme), before)
 
     def _staying(self, homes: dict[str, str | None], before: Manifest | None) -> dict[str, str]:
         return staying(self.storage, self.collection, homes, read_staying(self.storage, before))
@@ -278,7 +278,7 @@ class RawStage:
     def _merged(
         self, ingest: IngestModule, before: Manifest, judge: Judge, out: StageWriter, progress: Progress
     ) -> _Tally:
-        tally = _Tally(skipped=ingest.outside)
+        tally = _Tally(skipped=ingest.outside, staying=self._leaving(ingest, before, judge))
         old = read_items(self.storage, before)
         rest = next(old, None)
         for entry in ingest:
@@ -290,10 +290,9 @@ class RawStage:
             known = rest is not None and rest[0] == item_id
             here = self._take(verdict, out)
             if rest is not None and known:
-                if not here and (stays := self._staying(self._homes([entry]), before)):
+                if item_id in tally.staying:
                     out.keep(rest)
                     tally.carried += 1
-                    tally.staying |= stays
                 rest = next(old, None)
             tally.ids.add(item_id)
             tally.skipped += not here

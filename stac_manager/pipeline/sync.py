@@ -157,7 +157,7 @@ class Look:
                 self._add(partition, "scan", "items have moved")
             elif publishing_key(collection, partition) in there or not there.issuperset(manifests):
                 self._add(partition, "resume", "was not finished")
-            elif self._confirmed and self._holds(partition):
+            elif self._confirmed and chain.raw.holding(partition):
                 self._add(partition, "scan", "deletions were held back, and are confirmed")
             elif partition in closely and not chain.is_finished(partition):
                 self._add(partition, "resume", "was not finished, or the workflow has changed")
@@ -176,10 +176,6 @@ class Look:
             chain.publish_collection()
         except StorageError as error:
             log.warning("%s; the collection is published after what is behind", error)
-
-    def _holds(self, partition: str) -> bool:
-        manifest = self._chain.raw.current(partition)
-        return manifest is not None and manifest.details["held"] > 0
 
     def _changes(self) -> None:
         """Ask what the source dates after the watermark, wherever in time it lies."""

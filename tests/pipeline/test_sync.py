@@ -395,8 +395,9 @@ def test_an_item_that_moves_back_while_it_is_taken_away_is_always_published(site
     assert site.everywhere()["i1-00"] == ["2024-01"]
 
 
-def test_an_item_that_is_refused_where_it_moved_to_does_not_stay(site: Site) -> None:
-    site.items[0] = {**item("i1-00", "2024-03-09T10:00:00Z", 10), "assets": None}
+@pytest.mark.parametrize("fault", [{"assets": None}, {"huge": 2**80 + 1}])
+def test_an_item_that_is_refused_where_it_moved_to_does_not_stay(site: Site, fault: dict[str, Any]) -> None:
+    site.items[0] = {**item("i1-00", "2024-03-09T10:00:00Z", 10), **fault}
     site.run("2024-03")
     site.run("2024-01")
     assert "i1-00" not in site.everywhere()
