@@ -102,14 +102,14 @@ def fetch(count: int, folder: Path) -> list[str]:
 
 
 def memory(count: int, folder: Path) -> list[str]:
-    """Memory: ten times as many items."""
+    """SyncStateStore: ten times as many items."""
     target = str(folder / "out.ndjson.zst")
     peaks = []
     for number in (count, count * 10):
         with serving(number, 0.02):
             peaks.append(contend("fetch-ours", URL, target)["memory_mb"])
     return [
-        "## Memory of fetching",
+        "## SyncStateStore of fetching",
         "",
         f"{count:,} items: {peaks[0]:.0f} MB; {count * 10:,} items: {peaks[1]:.0f} MB.",
     ]

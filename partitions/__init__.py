@@ -1,11 +1,11 @@
-"""Dagster's side of partitions: the definition that names the same windows as `stac_manager.windows` does."""
+"""Dagster's side of partitions: the definition that names the same windows as `stac_manager.partitioning` does."""
 
 from __future__ import annotations
 
 import dagster as dg
 
 from stac_manager.config import Workflow
-from stac_manager.windows import KEY_FORMATS, PartitionBy, PartitionScheme
+from stac_manager.partitioning import KEY_FORMATS, PartitionBy, PartitionScheme
 
 __all__ = ["backfill_policy", "partitions_definition"]
 

@@ -29,16 +29,16 @@ def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
         owners=list(workflow.workflow.owners),
     )
     def catalog(context: dg.AssetExecutionContext, storage: StorageResource) -> dg.MaterializeResult[None]:
-        place = storage.of(workflow)
-        publish_catalog(place, workflow)
-        totals = collection_totals(place, workflow)
+        stage_partition = storage.of(workflow)
+        publish_catalog(stage_partition, workflow)
+        totals = collection_totals(stage_partition, workflow)
         records = [dg.TableRecord(total) for total in totals]
         return dg.MaterializeResult(
             metadata={
                 "collections": len(totals),
                 "items": sum(int(total["items"]) for total in totals),
                 "contents": dg.MetadataValue.table(records) if records else "nothing is published yet",
-                "catalog": dg.MetadataValue.path(place.locate(CATALOG_KEY)),
+                "catalog": dg.MetadataValue.path(stage_partition.locate(CATALOG_KEY)),
             }
         )
 

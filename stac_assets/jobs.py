@@ -16,8 +16,8 @@ from stac_assets.names import asset_key, rebuild_job_name, replay_job_name, targ
 from stac_manager.config import Workflow
 from stac_manager.errors import UsageError
 from stac_manager.pipeline import STAGES, Chain, Manifest, code_version, quarantine_reasons
-from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select
-from stac_manager.pipeline.targeted import find_homes, replay, take_items
+from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select
+from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, replay
 
 if TYPE_CHECKING:
     # what `define_asset_job` returns has no public name
@@ -71,9 +71,9 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
             keys = _chosen(workflow, collection, config.partitions)
             yield from _report(context, chain, rebuild(chain, keys, allow_deletes=config.allow_deletes))
         if config.item_ids:
-            homes = find_homes(chain, config.item_ids)
-            yield from _report(context, chain, take_items(chain, homes))
-            missing = set(config.item_ids).difference(*homes.values())
+            targets = find_target_partitions(chain, config.item_ids)
+            yield from _report(context, chain, fetch_items_into(chain, targets))
+            missing = set(config.item_ids).difference(*targets.values())
             if missing:
                 names = ", ".join(map(repr, sorted(missing)))
                 raise dg.Failure(f"the source does not have {names}", allow_retries=False)

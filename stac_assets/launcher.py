@@ -16,13 +16,13 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster_shared.serdes import deserialize_value
 
-__all__ = ["WatchfulRunLauncher"]
+__all__ = ["MonitoredRunLauncher"]
 
 _STARTED = re.compile(r"Started process for run \(pid: (\d+)\)")
 _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 
 
-class WatchfulRunLauncher(dg.DefaultRunLauncher):
+class MonitoredRunLauncher(dg.DefaultRunLauncher):
     """Launches runs on code servers, and knows whether they are still being worked on."""
 
     @property

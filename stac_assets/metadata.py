@@ -39,7 +39,7 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
 
 def changes_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, manifest: Manifest) -> Metadata:
     """How many items the latest runs of the collection added, modified and deleted, as a picture."""
-    from stac_assets.pictures import changes_chart  # matplotlib is slow to load, and code servers draw nothing
+    from stac_assets.plots import changes_chart  # matplotlib is slow to load, and code servers draw nothing
 
     wanted = dg.AssetRecordsFilter(asset_key=key)
     records = instance.fetch_materializations(wanted, limit=_MOST_RUNS).records
@@ -56,7 +56,7 @@ def _counts(materialization: dg.AssetMaterialization | None) -> list[int]:
 
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
-    shown["deletions held back"] = manifest.details["held"]
+    shown["deletions held back"] = manifest.details["pending_deletions"]
     shown["interval"] = manifest.details["interval"]
     shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)
     return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}
@@ -77,7 +77,7 @@ def _published(storage: Storage, manifest: Manifest) -> Metadata:
     collection, partition = manifest.collection, manifest.partition
     shown: Metadata = {}
     if manifest.items:
-        from stac_assets.pictures import footprint_map, timeline
+        from stac_assets.plots import footprint_map, timeline
 
         with storage.local_copy(manifest.items.key) as path:
             shown["footprints"] = dg.MetadataValue.md(footprint_map(path))

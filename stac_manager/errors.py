@@ -12,7 +12,7 @@
     ├── OutputError             a file could not be produced
     └── SchemaUnavailableError  in `validate`: a schema cannot be had; its items count as unchecked
 
-A single bad item is not an error but a `stac_manager.items.Refusal`: it goes to quarantine and the rest goes on.
+A single bad item is not an error but a `stac_manager.items.RejectedItem`: it goes to quarantine and the rest goes on.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class IncompleteError(SourceError):
     """The source claims more items than could be fetched; what was published before stays."""
 
 
-class UnheardError(SourceError):
+class FilterIgnoredError(SourceError):
     """The source no longer heeds a filter that it did heed; what it gave is no answer to what was asked."""
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from stac_manager.errors import InputError, StorageError
-from stac_manager.items import Item, Refusal, dumps, features_of, iter_lines, loads, loads_exactly
+from stac_manager.items import Item, RejectedItem, dumps, features_of, iter_lines, loads, loads_exactly
 
 __all__ = ["ITEM_ENDINGS", "atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
 
@@ -64,10 +64,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
             staging.unlink(missing_ok=True)
 
 
-def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
+def read_values(source: str, step: str) -> Iterator[Item | RejectedItem]:
     """The items of a file by its ending, or of standard input (`-`: NDJSON, a list or a FeatureCollection).
 
-    A line that is no JSON becomes a `Refusal`; the rest is read on.
+    A line that is no JSON becomes a `RejectedItem`; the rest is read on.
 
     Raises:
         InputError: the file is missing, has an unknown ending, or is not JSON at all.
@@ -89,28 +89,28 @@ def read_values(source: str, step: str) -> Iterator[Item | Refusal]:
         raise InputError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item | Refusal]:
+def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item | RejectedItem]:
     for number, line in enumerate(lines, 1):
         try:
             yield loads_exactly(line.removeprefix(_BOM))
         except ValueError as error:
             text = line.decode("utf-8", "replace")
-            yield Refusal(None, "InvalidJson", f"{source}, line {number}: {error}", step, text)
+            yield RejectedItem(None, "InvalidJson", f"{source}, line {number}: {error}", step, text)
 
 
-def _from_text(data: bytes, source: str, step: str) -> Iterator[Item | Refusal]:
+def _from_text(data: bytes, source: str, step: str) -> Iterator[Item | RejectedItem]:
     try:
         document: Any = loads(data.removeprefix(_BOM))
     except ValueError as error:
         try:
-            _, items, refusals = features_of(data.removeprefix(_BOM), step)
+            _, items, rejected_items = features_of(data.removeprefix(_BOM), step)
         except ValueError:
             if b"\n{" not in data:
                 raise InputError(f"{source}: is not JSON: {error}") from None
             yield from _from_lines(iter_lines(iter([data])), source, step)
             return
         yield from items
-        yield from refusals
+        yield from rejected_items
         return
     if isinstance(document, list):
         yield from document

@@ -20,7 +20,7 @@ from stac_manager.times import parse_rfc3339
 
 __all__ = [
     "Item",
-    "Refusal",
+    "RejectedItem",
     "content_hash",
     "dumps",
     "features_of",
@@ -40,7 +40,7 @@ Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectedItem:
     """An item that a step refused: kept in quarantine with its reason, never dropped."""
 
     item_id: str | None
@@ -120,7 +120,7 @@ def _has_non_json(value: Any) -> bool:
     return False
 
 
-def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[Refusal]]:
+def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[RejectedItem]]:
     """Split an item collection into its envelope, its items and the items that are not strict JSON.
 
     One `NaN` makes the whole page unreadable to a strict parser; the page is then read leniently, so that only the
@@ -141,14 +141,14 @@ def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], lis
     if strict:
         return page, features, []
     items: list[Item] = []
-    refusals: list[Refusal] = []
+    rejected_items: list[RejectedItem] = []
     for feature in features:
-        refusal = _strictness_refusal(feature, step)
-        if refusal is None:
+        rejection = _strictness_rejection(feature, step)
+        if rejection is None:
             items.append(feature)
         else:
-            refusals.append(refusal)
-    return page, items, refusals
+            rejected_items.append(rejection)
+    return page, items, rejected_items
 
 
 def _loads_lenient(data: bytes) -> Any:
@@ -158,7 +158,7 @@ def _loads_lenient(data: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _strictness_refusal(feature: Any, step: str) -> Refusal | None:
+def _strictness_rejection(feature: Any, step: str) -> RejectedItem | None:
     reason = "holds NaN or Infinity, which JSON does not have" if _has_non_json(feature) else None
     if reason is None:
         try:
@@ -169,7 +169,7 @@ def _strictness_refusal(feature: Any, step: str) -> Refusal | None:
         return None
     item_id = feature.get("id") if isinstance(feature, dict) else None
     text = json.dumps(feature, ensure_ascii=True)
-    return Refusal(item_id if isinstance(item_id, str) else None, "InvalidJson", reason, step, text)
+    return RejectedItem(item_id if isinstance(item_id, str) else None, "InvalidJson", reason, step, text)
 
 
 def item_problem(item: Any) -> str | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
-__all__ = ["LEASE_SECONDS", "SETTLE_SECONDS", "LeaseObject", "Lock", "Patience", "file_lock", "held_once", "lease"]
+__all__ = ["LEASE_SECONDS", "SETTLE_SECONDS", "LeaseObject", "Lock", "WaitPolicy", "file_lock", "lease", "reentrant"]
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Lock:
         """
 
 
-class Patience:
+class WaitPolicy:
     """How long to wait for another writer, and whom to tell about it."""
 
     def __init__(self, place: str, wait: float, waiting: Callable[[], None] | None) -> None:
@@ -84,7 +84,7 @@ _of_thread = threading.local()
 
 
 @contextmanager
-def held_once(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> Iterator[Lock]:
+def reentrant(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> Iterator[Lock]:
     """A lock that this thread takes only if it does not hold one of that name already."""
     held: dict[tuple[int, str], Lock] = _of_thread.__dict__.setdefault("held", {})
     key = (os.getpid(), name)  # a forked child holds nothing of what its parent holds
@@ -100,7 +100,9 @@ def held_once(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> It
 
 
 @contextmanager
-def file_lock(path: Path, patience: Patience, failing: Callable[[], AbstractContextManager[None]]) -> Iterator[Lock]:
+def file_lock(
+    path: Path, wait_policy: WaitPolicy, failing: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Lock]:
     """Lock a local file, which is made if it is missing, and neither written nor deleted.
 
     Raises:
@@ -111,7 +113,7 @@ def file_lock(path: Path, patience: Patience, failing: Callable[[], AbstractCont
             descriptor = _locked(path)
         if descriptor is not None:
             break
-        patience.pause(_FILE_POLL)
+        wait_policy.pause(_FILE_POLL)
     try:
         yield Lock()
     finally:
@@ -192,7 +194,7 @@ class LeaseObject:
 
 
 @contextmanager
-def lease(target: LeaseObject, patience: Patience) -> Iterator[Lock]:
+def lease(target: LeaseObject, wait_policy: WaitPolicy) -> Iterator[Lock]:
     """Hold a lease, renewed by a thread of its own.
 
     Raises:
@@ -200,7 +202,7 @@ def lease(target: LeaseObject, patience: Patience) -> Iterator[Lock]:
     """
     held = _Lease(target)
     try:
-        held.acquire(patience)
+        held.acquire(wait_policy)
         threading.Thread(target=held.keep, name="stac-manager-lease", daemon=True).start()
         yield held
     finally:
@@ -219,21 +221,21 @@ class _Lease(Lock):
         self._ended = threading.Event()
         self._one_at_a_time = threading.Lock()
 
-    def acquire(self, patience: Patience) -> None:
+    def acquire(self, wait_policy: WaitPolicy) -> None:
         """Wait for the lease, and take over one that nobody renews."""
         seen, since = b"", 0.0
         while True:
             found = self._target.read()
             now = time.monotonic()
             if found is None:
-                taken = self._take("create")
+                taken = self._try_acquire("create")
             else:
                 if found[0] != seen:
                     seen, since = found[0], now
-                taken = now - since >= LEASE_SECONDS and self._take(found[1])
+                taken = now - since >= LEASE_SECONDS and self._try_acquire(found[1])
             if taken:
                 return
-            patience.pause(LEASE_SECONDS / 30)
+            wait_policy.pause(LEASE_SECONDS / 30)
 
     def keep(self) -> None:
         """Renew the lease until it ends or is lost."""
@@ -261,7 +263,7 @@ class _Lease(Lock):
             except StorageError as error:
                 log.warning("%s; it is free again in %.0f seconds", error, LEASE_SECONDS)
 
-    def _take(self, mode: Literal["create"] | UpdateVersion) -> bool:
+    def _try_acquire(self, mode: Literal["create"] | UpdateVersion) -> bool:
         if not self._write(mode):
             return False
         if self._target.refuses(self._content()):

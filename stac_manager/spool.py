@@ -1,6 +1,6 @@
 """Items and refusals on their way through a step: kept on disk, one of each, given back in a fixed order.
 
-Memory stays small however many there are, and the result is the same in whatever order they came.
+SyncStateStore stays small however many there are, and the result is the same in whatever order they came.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from stac_manager.errors import StorageError
-from stac_manager.items import Refusal, content_hash, dumps, loads, storable
+from stac_manager.items import RejectedItem, content_hash, dumps, loads, storable
 from stac_manager.scratch import scratch_folder
 
 __all__ = [
-    "ItemSpool",
+    "Bufferable",
+    "BufferedItem",
+    "DedupBuffer",
     "QuarantineRecord",
-    "RefusalSpool",
-    "Spoolable",
-    "SpooledItem",
+    "RejectedItemBuffer",
     "quarantine_record",
-    "refusal_of",
+    "rejected_item_of",
 ]
 
-SpooledItem = tuple[str, bytes]
+BufferedItem = tuple[str, bytes]
 """Id and JSON line."""
 
 QuarantineRecord = dict[str, Any]
 """`{item_id, error_type, error_message, error_context: {step, source_data, timestamp}}`."""
 
 
-def quarantine_record(refusal: Refusal, timestamp: str) -> QuarantineRecord:
+def quarantine_record(rejection: RejectedItem, timestamp: str) -> QuarantineRecord:
     """A refusal as quarantine keeps it."""
     return {
-        "item_id": refusal.item_id,
-        "error_type": refusal.error_type,
-        "error_message": refusal.error_message,
-        "error_context": {"step": refusal.step, "source_data": refusal.source_data, "timestamp": timestamp},
+        "item_id": rejection.item_id,
+        "error_type": rejection.error_type,
+        "error_message": rejection.error_message,
+        "error_context": {"step": rejection.step, "source_data": rejection.source_data, "timestamp": timestamp},
     }
 
 
-def refusal_of(record: QuarantineRecord) -> Refusal:
+def rejected_item_of(record: QuarantineRecord) -> RejectedItem:
     """The refusal that a quarantine record keeps."""
     context = record["error_context"]
     reason = (record["error_type"], record["error_message"])
-    return Refusal(record["item_id"], *reason, context["step"], context["source_data"])
+    return RejectedItem(record["item_id"], *reason, context["step"], context["source_data"])
 
 
-class Spoolable(Protocol):
+class Bufferable(Protocol):
     """What a spool must know of an item."""
 
     @property
@@ -111,7 +111,7 @@ WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
 """
 
 
-class ItemSpool(_Spool):
+class DedupBuffer(_Spool):
     """Items by id. Of several with one id the one updated last is kept; a tie is broken by their content."""
 
     table = "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB)"
@@ -119,7 +119,7 @@ class ItemSpool(_Spool):
     def __init__(self) -> None:
         self.received = 0
 
-    def add(self, items: Iterable[Spoolable]) -> None:
+    def add(self, items: Iterable[Bufferable]) -> None:
         """Take items over.
 
         Raises:
@@ -133,11 +133,11 @@ class ItemSpool(_Spool):
     def __len__(self) -> int:
         return self._count("items")
 
-    def __iter__(self) -> Iterator[SpooledItem]:
+    def __iter__(self) -> Iterator[BufferedItem]:
         yield from self._db.execute("SELECT id, line FROM items ORDER BY id")
 
 
-class RefusalSpool(_Spool):
+class RejectedItemBuffer(_Spool):
     """Refused items with their reasons, each once, as quarantine records."""
 
     table = """
@@ -148,22 +148,22 @@ class RefusalSpool(_Spool):
     def __init__(self) -> None:
         self.received = 0
 
-    def add(self, refusals: Iterable[Refusal]) -> None:
+    def add(self, rejected_items: Iterable[RejectedItem]) -> None:
         """Take refusals over; the same one again is not kept twice.
 
         Raises:
             StorageError: the temporary folder is full.
         """
-        rows = [_refusal_row(refusal) for refusal in refusals]
+        rows = [_rejection_row(rejection) for rejection in rejected_items]
         self.received += len(rows)
         with self._writing():
             self._db.executemany("INSERT OR IGNORE INTO refused VALUES (?, ?, ?, ?, ?, ?, NULL)", rows)
 
-    def keep_times(self, before: Iterable[QuarantineRecord]) -> None:
+    def keep_first_times(self, before: Iterable[QuarantineRecord]) -> None:
         """Give refusals that were there before the time at which they were first refused."""
         with self._writing():
             for record in before:
-                key = _refusal_row(refusal_of(record))[:5]
+                key = _rejection_row(rejected_item_of(record))[:5]
                 self._db.execute(
                     "UPDATE refused SET time = ? WHERE (id, type, message, step, hash) = (?, ?, ?, ?, ?)",
                     (record["error_context"]["timestamp"], *key),
@@ -177,17 +177,17 @@ class RefusalSpool(_Spool):
         fields = "id, type, message, step, data, time"
         query = f"SELECT {fields} FROM refused ORDER BY id, type, message, step, hash"  # noqa: S608 - constants
         for item_id, kind, message, step, data, time in self._db.execute(query):
-            yield quarantine_record(Refusal(item_id or None, kind, message, step, loads(data)), time or now())
+            yield quarantine_record(RejectedItem(item_id or None, kind, message, step, loads(data)), time or now())
 
 
-def _refusal_row(refusal: Refusal) -> tuple[str, str, str, str, str, bytes]:
-    source = storable(refusal.source_data)
+def _rejection_row(rejection: RejectedItem) -> tuple[str, str, str, str, str, bytes]:
+    source = storable(rejection.source_data)
     data = dumps(source)
     return (
-        refusal.item_id or "",
-        refusal.error_type,
-        refusal.error_message,
-        refusal.step,
+        rejection.item_id or "",
+        rejection.error_type,
+        rejection.error_message,
+        rejection.step,
         content_hash(source),
         data,
     )

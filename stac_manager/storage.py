@@ -22,7 +22,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from stac_manager.errors import StorageError
-from stac_manager.locks import LeaseObject, Lock, Patience, file_lock, held_once, lease
+from stac_manager.locks import LeaseObject, Lock, WaitPolicy, file_lock, lease, reentrant
 from stac_manager.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -140,26 +140,26 @@ class Storage:
         place, failing = self.locate(key), partial(self._failing, "locked", key)
 
         def take() -> AbstractContextManager[Lock]:
-            patience = Patience(place, wait, waiting)
+            wait_policy = WaitPolicy(place, wait, waiting)
             if self._local:
-                return file_lock(self._path(key), patience, failing)
-            return lease(LeaseObject(self._store, key, place, failing), patience)
+                return file_lock(self._path(key), wait_policy, failing)
+            return lease(LeaseObject(self._store, key, place, failing), wait_policy)
 
         # what is in memory is another's, though it be of the same name
-        return held_once(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
+        return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
 
-    def sweep(self, key: str) -> None:
+    def remove_orphans(self, key: str) -> None:
         """Remove what killed writers left of a key. Call it while no other writes the key."""
         with self._failing("swept", key):
             if self._local:
                 path = self._path(key)
-                _sweep(path.parent, path.name)
+                _remove_orphans(path.parent, path.name)
 
-    def sweep_folder(self, folder: str) -> None:
+    def remove_orphans_in(self, folder: str) -> None:
         """Remove what killed writers left directly in a folder. Call it while no other writes in there."""
         with self._failing("swept", folder):
             if self._local:
-                _sweep(self._path(folder) if folder else self._local, None)
+                _remove_orphans(self._path(folder) if folder else self._local, None)
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -245,7 +245,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sweep(folder: Path, name: str | None) -> None:
+def _remove_orphans(folder: Path, name: str | None) -> None:
     """Remove staging files of one name, or of any."""
     if not folder.is_dir():
         return

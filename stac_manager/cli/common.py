@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stac_manager.errors import InputError, UsageError
 from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
-from stac_manager.items import Item, Refusal, dumps, item_problem, loads, printable
+from stac_manager.items import Item, RejectedItem, dumps, item_problem, loads, printable
 from stac_manager.scratch import scratch_folder
 from stac_manager.spool import quarantine_record
 from stac_manager.times import format_rfc3339, parse_interval, timestamp, utc_now
@@ -75,10 +75,10 @@ class Run:
     """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def reject(self, rejection: RejectedItem) -> None:
         """Count an item that failed, and keep it for `--failed`."""
         self.summary.failed += 1
-        self.keep_failure(quarantine_record(refusal, timestamp()))
+        self.keep_failure(quarantine_record(rejection, timestamp()))
 
     def keep_failure(self, record: dict[str, Any]) -> None:
         """Keep a quarantine record for `--failed`; the first ones are shown at once."""
@@ -91,14 +91,14 @@ class Run:
     def items(self, source: str, step: str) -> Iterator[Item]:
         """The items of an input file; what is no item is refused."""
         for value in values_of(source, step):
-            problem = None if isinstance(value, Refusal) else item_problem(value)
+            problem = None if isinstance(value, RejectedItem) else item_problem(value)
             self.summary.fetched += 1
-            if isinstance(value, Refusal):
-                self.refuse(value)
+            if isinstance(value, RejectedItem):
+                self.reject(value)
             elif problem:
                 item_id = value.get("id") if isinstance(value, dict) else None
                 name = item_id if isinstance(item_id, str) else None
-                self.refuse(Refusal(name, "NotAnItem", f"the item {problem}", step, value))
+                self.reject(RejectedItem(name, "NotAnItem", f"the item {problem}", step, value))
             else:
                 yield value
 
@@ -127,8 +127,8 @@ class Run:
             spooled, made = folder / "items.ndjson.zst", folder / "items.parquet"
             write_lines(spooled, map(dumps, items))
             result = write_geoparquet(lambda: _values(spooled), made)
-            for refusal in result.refused:
-                self.refuse(refusal)
+            for rejection in result.rejected:
+                self.reject(rejection)
             if not result.rows:
                 console.print(f"{target} is not written: there is no item for it", markup=False)
                 return
@@ -151,7 +151,7 @@ class Run:
         return 1 if self.summary.failed or self.red_checks else 0
 
 
-def values_of(source: str, step: str) -> Iterator[Item | Refusal]:
+def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
     """The values of an input file by its ending, Parquet included.
 
     Raises:

@@ -57,7 +57,7 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
         with progress("fetching", limit) as advance:
             facts = ingest.fetch(_window(interval), limit=limit, progress=advance)
         run.summary.fetched, run.summary.duplicates = ingest.received, ingest.duplicates
-        for record in ingest.refusals.records(timestamp):
+        for record in ingest.rejected_items.records(timestamp):
             run.summary.failed += 1
             run.keep_failure(record)
         run.summary.skipped = ingest.outside + (max(0, len(ingest.items) - limit) if limit else 0)

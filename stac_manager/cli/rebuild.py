@@ -11,11 +11,11 @@ from rich.text import Text
 from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.config import Workflow, load_workflow
 from stac_manager.errors import StacManagerError, UsageError
-from stac_manager.items import Refusal
-from stac_manager.pipeline import Chain, Changes, CheckOutcome, Look, read_refused, run_check
-from stac_manager.pipeline.manifest import STAGES, Place
-from stac_manager.pipeline.rebuild import PartitionResult, rebuild, select, sync
-from stac_manager.pipeline.targeted import find_homes, published_in, take_items
+from stac_manager.items import RejectedItem
+from stac_manager.pipeline import Chain, Changes, CheckOutcome, SyncPlanner, read_rejected, run_check
+from stac_manager.pipeline.state.manifest import STAGES, StagePartition
+from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select, sync
+from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, published_in
 from stac_manager.storage import Storage
 
 __all__ = ["rebuild_catalog", "run_work"]
@@ -64,9 +64,9 @@ def rebuild_catalog(
     for collection, keys in chosen:
         chain = Chain.of(workflow, collection)
         if item_ids:
-            homes = _homes(chain, item_ids, keys)
-            missing -= {item_id for found in homes.values() for item_id in found}
-            failed += run_work(run, chain, take_items(chain, homes), len(homes))
+            targets = _target_partitions(chain, item_ids, keys)
+            missing -= {item_id for found in targets.values() for item_id in found}
+            failed += run_work(run, chain, fetch_items_into(chain, targets), len(targets))
         elif mode == "incremental":
             failed += run_work(run, chain, sync(chain, partitions or None, allow_deletes=allow_deletes))
             run.summary.unchanged += _passed_over(run, chain, keys)
@@ -75,18 +75,20 @@ def rebuild_catalog(
         else:
             failed += run_work(run, chain, rebuild(chain, keys, allow_deletes=allow_deletes), len(keys))
     for item_id in sorted(missing):
-        run.refuse(Refusal(item_id, "NotFound", _not_found(workflow, chosen, item_id), "raw_items", None))
+        run.reject(RejectedItem(item_id, "NotFound", _not_found(workflow, chosen, item_id), "raw_items", None))
     if failed:
         run.finish()
         raise StacManagerError("\n".join(failed))
 
 
-def _homes(chain: Chain, item_ids: tuple[str, ...], keys: list[str]) -> dict[str, list[str]]:
-    homes = find_homes(chain, item_ids)
-    outside = [home for home in homes if home not in keys]
+def _target_partitions(chain: Chain, item_ids: tuple[str, ...], keys: list[str]) -> dict[str, list[str]]:
+    targets = find_target_partitions(chain, item_ids)
+    outside = [target for target in targets if target not in keys]
     if outside:
-        raise UsageError(f"{homes[outside[0]][0]!r} belongs to {outside[0]}, which is not one of the partitions named")
-    return homes
+        raise UsageError(
+            f"{targets[outside[0]][0]!r} belongs to {outside[0]}, which is not one of the partitions named"
+        )
+    return targets
 
 
 def _not_found(workflow: Workflow, chosen: list[tuple[str, list[str]]], item_id: str) -> str:
@@ -99,8 +101,14 @@ def _not_found(workflow: Workflow, chosen: list[tuple[str, list[str]]], item_id:
 
 def _passed_over(run: Run, chain: Chain, keys: list[str]) -> int:
     """Items of the partitions that were found as they should be, and not run."""
-    places = (chain.place("published", key) for key in keys if (chain.collection, key) not in run.ran)
-    return sum(manifest.ledger.passed for place in places if (manifest := place.read(chain.storage)))
+    stage_partitions = (
+        chain.stage_partition("published", key) for key in keys if (chain.collection, key) not in run.ran
+    )
+    return sum(
+        manifest.ledger.passed
+        for stage_partition in stage_partitions
+        if (manifest := stage_partition.read(chain.storage))
+    )
 
 
 def _check_usage(mode: str, named: bool, items: bool) -> None:
@@ -124,10 +132,10 @@ def _tell(
             click.echo(f"{collection}: {len(keys)} partitions, {keys[0]} to {keys[-1]}")
             continue
         chain = Chain.of(workflow, collection)
-        findings = Look(chain, only=partitions or None, dry=True, confirmed=allow_deletes).run()
-        for finding in findings:
-            click.echo(f"{collection} {finding.partition}: {finding.reason}")
-        if not findings:
+        stale_partitions = SyncPlanner(chain, only=partitions or None, dry=True, confirmed=allow_deletes).plan()
+        for stale in stale_partitions:
+            click.echo(f"{collection} {stale.partition}: {stale.reason}")
+        if not stale_partitions:
             click.echo(f"{collection}: nothing to do")
         if not allow_deletes:
             for key, why in _waiting(chain, keys):
@@ -137,7 +145,7 @@ def _tell(
 def _waiting(chain: Chain, keys: list[str]) -> Iterator[tuple[str, str]]:
     """The partitions whose deletions wait for a person, with what the check says of them."""
     for key in keys:
-        if manifest := chain.raw.holding(key):
+        if manifest := chain.raw.pending_manifest(key):
             yield key, _red(run_check("deletions", chain.storage, manifest))
 
 
@@ -213,8 +221,14 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
 def _keep_failures(run: Run, storage: Storage, result: PartitionResult) -> None:
     if result.error:
         return
-    places = (Place(collection=result.collection, stage=stage, partition=result.partition) for stage in STAGES)
-    records = (record for place in places for record in read_refused(storage, place.read(storage)))
+    stage_partitions = (
+        StagePartition(collection=result.collection, stage=stage, partition=result.partition) for stage in STAGES
+    )
+    records = (
+        record
+        for stage_partition in stage_partitions
+        for record in read_rejected(storage, stage_partition.read(storage))
+    )
     for record in records:
         run.summary.failed += 1
         run.keep_failure(record)

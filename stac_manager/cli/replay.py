@@ -12,8 +12,8 @@ from stac_manager.config import load_workflow
 from stac_manager.errors import StacManagerError
 from stac_manager.items import printable
 from stac_manager.pipeline import Chain, quarantine_reasons
-from stac_manager.pipeline.rebuild import select
-from stac_manager.pipeline.targeted import has_quarantine, replay
+from stac_manager.pipeline.sync.runs import select
+from stac_manager.pipeline.sync.targeted import has_quarantine, replay
 
 __all__ = ["replay_failed"]
 

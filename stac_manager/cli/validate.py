@@ -11,7 +11,7 @@ import orjson
 
 from stac_manager.cli.common import Run, console, progress, shared_options, values_of
 from stac_manager.errors import InputError
-from stac_manager.items import Refusal
+from stac_manager.items import RejectedItem
 from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator, Verdict
 
 __all__ = ["validate"]
@@ -52,8 +52,8 @@ def validate(
         for value in _values(source):
             run.summary.fetched += 1
             advance(1)
-            if isinstance(value, Refusal):
-                run.refuse(value)
+            if isinstance(value, RejectedItem):
+                run.reject(value)
                 continue
             verdict = validator.check(value)
             builder.add(verdict)
@@ -67,7 +67,7 @@ def _count(run: Run, value: Any, verdict: ItemVerdict) -> None:
     if verdict.accepted:
         run.summary.published += 1
     else:
-        run.refuse(Refusal(verdict.item_id, "InvalidItem", verdict.summary, "validated", value))
+        run.reject(RejectedItem(verdict.item_id, "InvalidItem", verdict.summary, "validated", value))
 
 
 def _tell(builder: ReportBuilder) -> None:
@@ -89,7 +89,7 @@ def _values(source: str) -> Iterator[Any]:
         try:
             yield from values_of(str(path), "validated")
         except InputError as error:
-            yield Refusal(None, "InvalidJson", str(error), "validated", _text(path))
+            yield RejectedItem(None, "InvalidJson", str(error), "validated", _text(path))
 
 
 def _text(path: Path) -> str:

@@ -29,7 +29,7 @@ _FAULTY = object()
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     key: Node | None
     node: Node
 
@@ -46,7 +46,7 @@ class Document:
     """Values that mean nothing, keys that come twice, variables that are not set."""
     faulty: set[Where] = field(default_factory=set)
     """The places that `problems` are about."""
-    places: dict[Where, _Place] = field(default_factory=dict)
+    places: dict[Where, _Location] = field(default_factory=dict)
     """Every value that stands in the file."""
 
     def line(self, where: Where, *, key: bool = False) -> int | None:
@@ -167,7 +167,7 @@ class _Builder:
             raise self._endless(node, f"more than {MAX_VALUES:,} values, aliases followed", "a smaller workflow")
         if len(where) > MAX_DEPTH:
             raise self._endless(node, "aliases nested too deeply", f"at most {MAX_DEPTH} levels")
-        places[where] = _Place(key, node)
+        places[where] = _Location(key, node)
         kind = node.tag.removeprefix(TAG_PREFIX)
         if isinstance(node, MappingNode) and kind == "map":
             return dict(self._members(node, where))

@@ -31,13 +31,13 @@ from stac_manager.config.fields import (
     refuse,
     rule,
 )
-from stac_manager.config.sources import Source
-from stac_manager.windows import PartitionBy, PartitionScheme
+from stac_manager.config.sources import SourceConfig
+from stac_manager.partitioning import PartitionBy, PartitionScheme
 
 __all__ = [
-    "Extension",
+    "ExtensionConfig",
     "Logging",
-    "Output",
+    "OutputConfig",
     "Partitions",
     "Processing",
     "Sync",
@@ -104,7 +104,7 @@ class Transformation(Section):
     """The path of a mapping file, or the mapping itself."""
 
 
-class Extension(Section):
+class ExtensionConfig(Section):
     """A STAC extension that is added to every item."""
 
     name: Text
@@ -130,7 +130,7 @@ class Validation(Section):
     """true: schemas are never fetched; items that need an unknown one count as unchecked."""
 
 
-class Output(Section):
+class OutputConfig(Section):
     """Where the catalog is published, and as what."""
 
     path: Location = "./data"
@@ -228,19 +228,19 @@ class Workflow(Section):
     workflow: WorkflowInfo
     """What the workflow is called, and whose it is."""
 
-    source: Source
+    source: SourceConfig
     """Where the items come from."""
 
     transformation: Transformation | None = None
     """How items are rewritten; without it, they are not."""
 
-    extensions: tuple[Extension, ...] = ()
+    extensions: tuple[ExtensionConfig, ...] = ()
     """STAC extensions that are added to every item, in this order."""
 
     validation: Validation = Field(default_factory=Validation)
     """How items are judged before they are published."""
 
-    output: Output = Field(default_factory=Output)
+    output: OutputConfig = Field(default_factory=OutputConfig)
     """Where the catalog is published, and as what."""
 
     partitions: Partitions = Field(default_factory=Partitions, validate_default=True)

@@ -14,14 +14,14 @@ __all__ = [
     "Auth",
     "BasicAuth",
     "BearerAuth",
-    "JsonApiSource",
-    "LocalFilesSource",
+    "JsonApiConfig",
+    "LocalFilesConfig",
     "OAuth2Auth",
     "Pagination",
-    "RasterFilesSource",
-    "Source",
-    "StacApiSource",
-    "StaticCatalogSource",
+    "RasterFilesConfig",
+    "SourceConfig",
+    "StacApiConfig",
+    "StaticCatalogConfig",
 ]
 
 
@@ -86,7 +86,7 @@ class OAuth2Auth(Section):
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, Field(discriminator="type")]
 
 
-class _Source(Section):
+class _SourceConfig(Section):
     collections: Collections
     """The exact ids of the collections; `stac-manager discover-collections` lists what a catalog has."""
 
@@ -94,7 +94,7 @@ class _Source(Section):
     """Which items of the collections are wanted; without filters, all of them."""
 
 
-class StacApiSource(_Source):
+class StacApiConfig(_SourceConfig):
     """A STAC API that can be searched."""
 
     type: Literal["stac_api"] = "stac_api"
@@ -115,7 +115,7 @@ class StacApiSource(_Source):
         return self.catalog_url
 
 
-class StaticCatalogSource(_Source):
+class StaticCatalogConfig(_SourceConfig):
     """A catalog of linked JSON files."""
 
     type: Literal["static_catalog"]
@@ -133,7 +133,7 @@ class StaticCatalogSource(_Source):
         return self.catalog_url
 
 
-class LocalFilesSource(_Source):
+class LocalFilesConfig(_SourceConfig):
     """Tables or item files in folders that this machine can read."""
 
     type: Literal["local_files"]
@@ -151,7 +151,7 @@ class LocalFilesSource(_Source):
         return self.paths[0]
 
 
-class RasterFilesSource(_Source):
+class RasterFilesConfig(_SourceConfig):
     """Rasters whose headers tell what their items hold."""
 
     type: Literal["raster_files"]
@@ -182,7 +182,7 @@ class Pagination(Section):
     """The query parameter of the page size."""
 
 
-class JsonApiSource(_Source):
+class JsonApiConfig(_SourceConfig):
     """An API that answers with JSON records that are not STAC items."""
 
     type: Literal["json_api"]
@@ -213,8 +213,8 @@ def _type_of_source(value: Any) -> Any:
     return {"type": "stac_api", **value} if isinstance(value, dict) else value
 
 
-Source = Annotated[
-    StacApiSource | StaticCatalogSource | LocalFilesSource | RasterFilesSource | JsonApiSource,
+SourceConfig = Annotated[
+    StacApiConfig | StaticCatalogConfig | LocalFilesConfig | RasterFilesConfig | JsonApiConfig,
     Field(discriminator="type"),
     BeforeValidator(_type_of_source),
 ]

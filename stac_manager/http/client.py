@@ -19,7 +19,7 @@ from tenacity.wait import wait_random_exponential
 
 from stac_manager.errors import SourceError
 from stac_manager.http.auth import Credentials
-from stac_manager.http.gate import HostGate, gate_for
+from stac_manager.http.limiter import HostLimiter, limiter_for
 from stac_manager.http.urls import origin, public_url
 from stac_manager.times import utc_now
 
@@ -35,7 +35,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
 _CHUNK = 1 << 16
-_PATIENCE = 4
+_THROTTLED_FACTOR = 4
 """How many times as often a request is tried that the host only wants later."""
 
 
@@ -174,7 +174,7 @@ class HttpClient:
         if spent > self.settings.deadline:
             return True
         throttled = isinstance(error, _TryAgainError) and error.throttled
-        return state.attempt_number >= attempts * (_PATIENCE if throttled else 1)
+        return state.attempt_number >= attempts * (_THROTTLED_FACTOR if throttled else 1)
 
     async def _try[T](self, method: str, url: str, parse: Callable[[bytes], T], options: dict[str, Any]) -> T:
         answer = await self._send(method, url, options)
@@ -185,9 +185,9 @@ class HttpClient:
             wait = self._retry_after(answer.headers.get("Retry-After"))
             error = _TryAgainError(f"HTTP {status}{_detail(answer.body)}", wait=wait, status=status)
             if error.throttled:
-                self._gate(url).refused(0.5 if wait is None else wait)
+                self._limiter_of(url).refused(0.5 if wait is None else wait)
             raise error
-        self._gate(url).succeeded()
+        self._limiter_of(url).succeeded()
         if not 200 <= status < 300:
             kind = TooMuchError if status in _TOO_MUCH else SourceError
             raise kind(f"{method} {public_url(url)}: HTTP {status}{_detail(answer.body)}")
@@ -196,8 +196,8 @@ class HttpClient:
         except ValueError as error:
             raise _TryAgainError(f"HTTP {status}, but the answer is damaged: {error}") from None
 
-    def _gate(self, url: str) -> HostGate:
-        return gate_for(origin(url), self.settings.concurrency, self.settings.rate_limit)
+    def _limiter_of(self, url: str) -> HostLimiter:
+        return limiter_for(origin(url), self.settings.concurrency, self.settings.rate_limit)
 
     async def _send(self, method: str, url: str, options: dict[str, Any]) -> _Answer:
         """One try, redirects within the origin included."""
@@ -222,7 +222,7 @@ class HttpClient:
         return {**options, "params": params, "headers": {**options["headers"], **own}}
 
     async def _exchange(self, method: str, url: str, options: dict[str, Any]) -> _Answer:
-        async with self._gate(url).passage():
+        async with self._limiter_of(url).slot():
             self.stats.requests += 1
             try:
                 async with self._session.request(method, url, allow_redirects=False, **options) as response:

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-from stac_manager.ingest.filters import SearchFilter
-from stac_manager.ingest.ownership import belongs_to, home_of
-from stac_manager.ingest.source import FetchFacts, Language, Page, PageSink, Probe, Since, Source
-from stac_manager.ingest.stac_api import PAGE_SIZE, StacApiSource
-from stac_manager.spool import ItemSpool, RefusalSpool, SpooledItem
+from stac_manager.ingest.partition_assignment import belongs_to, target_partition
+from stac_manager.ingest.protocol import FetchFacts, FilterLanguage, Page, PageSink, Probe, Since, Source
+from stac_manager.ingest.stac_api.search_filter import SearchFilter
+from stac_manager.ingest.stac_api.source import PAGE_SIZE, StacApiSource
+from stac_manager.spool import BufferedItem, DedupBuffer, RejectedItemBuffer
 from stac_manager.times import Window
 
 __all__ = [
     "PAGE_SIZE",
     "FetchFacts",
+    "FilterLanguage",
     "IngestModule",
-    "Language",
     "Page",
     "PageSink",
     "Probe",
@@ -26,7 +26,7 @@ __all__ = [
     "Source",
     "StacApiSource",
     "belongs_to",
-    "home_of",
+    "target_partition",
 ]
 
 Progress = Callable[[int, int | None], None]
@@ -38,14 +38,14 @@ class IngestModule:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.items = ItemSpool()
-        self.refusals = RefusalSpool()
+        self.items = DedupBuffer()
+        self.rejected_items = RejectedItemBuffer()
         self.outside = 0
         self._open = ExitStack()
 
     def __enter__(self) -> IngestModule:
         self._open.enter_context(self.items)
-        self._open.enter_context(self.refusals)
+        self._open.enter_context(self.rejected_items)
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -81,8 +81,8 @@ class IngestModule:
         def sink(page: Page, total: int | None) -> None:
             self.outside += page.outside
             self.items.add(page.items)
-            if page.refusals:
-                self.refusals.add(page.refusals)
+            if page.rejected_items:
+                self.rejected_items.add(page.rejected_items)
             if progress:
                 progress(page.received, total)
 
@@ -91,12 +91,12 @@ class IngestModule:
     @property
     def received(self) -> int:
         """Every member of every page: items with repeats, what is none, and what was not asked for."""
-        return self.items.received + self.refusals.received + self.outside
+        return self.items.received + self.rejected_items.received + self.outside
 
     @property
     def duplicates(self) -> int:
         """What came again under an id, or as a refusal, that was there already."""
-        return self.received - self.outside - len(self.items) - len(self.refusals)
+        return self.received - self.outside - len(self.items) - len(self.rejected_items)
 
-    def __iter__(self) -> Iterator[SpooledItem]:
+    def __iter__(self) -> Iterator[BufferedItem]:
         return iter(self.items)

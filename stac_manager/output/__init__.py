@@ -9,8 +9,8 @@ from typing import Any
 from stac_manager.errors import UsageError
 from stac_manager.items import Item
 from stac_manager.output.catalog import PartitionSummary, build_catalog, build_collection
-from stac_manager.output.geoparquet import GeoParquetResult, write_geoparquet
-from stac_manager.output.roundtrip import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
+from stac_manager.output.geoparquet.reader import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
+from stac_manager.output.geoparquet.writer import GeoParquetResult, write_geoparquet
 
 __all__ = [
     "OUTPUT_FORMATS",

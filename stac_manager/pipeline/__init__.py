@@ -5,13 +5,13 @@ from __future__ import annotations
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.chain import Chain, Mode, Progress, code_version
 from stac_manager.pipeline.checks import ALLOW_DELETES_TAG, BLOCKING, CHECKS, CheckOutcome, run_check
-from stac_manager.pipeline.deletions import read_held, read_tombstones
-from stac_manager.pipeline.layout import CATALOG_KEY, collection_key, moved_key, parquet_key, quarantine_key
-from stac_manager.pipeline.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Place, Stage
-from stac_manager.pipeline.publishing import collection_totals, publish_catalog, publish_collection
-from stac_manager.pipeline.rebuild import partition_counts, quarantine_reasons
-from stac_manager.pipeline.stage_files import read_index, read_items, read_refused, read_sound
-from stac_manager.pipeline.sync import Finding, Look
+from stac_manager.pipeline.stages.publish import collection_totals, publish_catalog, publish_collection
+from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.paths import CATALOG_KEY, collection_key, parquet_key, quarantine_key, rescan_mark
+from stac_manager.pipeline.state.stage_files import read_index, read_items, read_manifest, read_rejected
+from stac_manager.pipeline.sync.deletions import read_pending_deletions, read_tombstones
+from stac_manager.pipeline.sync.planner import StalePartition, SyncPlanner
+from stac_manager.pipeline.sync.runs import partition_counts, quarantine_reasons
 
 __all__ = [
     "ALLOW_DELETES_TAG",
@@ -23,30 +23,30 @@ __all__ = [
     "Changes",
     "CheckOutcome",
     "FileRef",
-    "Finding",
     "Ledger",
-    "Look",
     "Manifest",
     "Mode",
-    "Place",
     "Progress",
     "Stage",
+    "StagePartition",
+    "StalePartition",
+    "SyncPlanner",
     "code_version",
     "collection_key",
     "collection_totals",
-    "moved_key",
     "parquet_key",
     "partition_counts",
     "publish_catalog",
     "publish_collection",
     "quarantine_key",
     "quarantine_reasons",
-    "read_held",
     "read_index",
     "read_items",
-    "read_refused",
-    "read_sound",
+    "read_manifest",
+    "read_pending_deletions",
+    "read_rejected",
     "read_tombstones",
+    "rescan_mark",
     "run_check",
     "schema_store_of",
     "source_of",

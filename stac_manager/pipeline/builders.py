@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stac_manager.config import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth, Workflow
-from stac_manager.config import StacApiSource as StacApiSection
+from stac_manager.config import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth, StacApiConfig, Workflow
 from stac_manager.errors import UsageError
 from stac_manager.http import ApiKey, Basic, Bearer, ClientCredentials, Credentials, HttpSettings
 from stac_manager.ingest import PAGE_SIZE, SearchFilter, Source, StacApiSource
@@ -39,7 +38,7 @@ def _credentials_of(auth: Auth | None) -> Credentials | None:
 def source_of(workflow: Workflow, collection: str) -> Source:
     """The source of a collection, as its workflow describes it."""
     source, processing = workflow.source, workflow.processing
-    if not isinstance(source, StacApiSection):
+    if not isinstance(source, StacApiConfig):
         raise UsageError(f"the source type {source.type} is not supported yet")
     filters = source.filters
     spatial = filters.spatial

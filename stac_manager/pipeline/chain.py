@@ -12,20 +12,20 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from stac_manager.config import Workflow
-from stac_manager.errors import StorageError, UnheardError
+from stac_manager.errors import FilterIgnoredError, StorageError
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Since, Source
+from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.builders import schema_store_of, source_of
-from stac_manager.pipeline.layout import moved_key, partition_lock, publishing_key, quarantine_key
-from stac_manager.pipeline.manifest import STAGES, FileRef, Ledger, Manifest, Place, Stage
-from stac_manager.pipeline.memory import Memory
-from stac_manager.pipeline.publishing import mark_unlisted, publish_collection, publish_partition
-from stac_manager.pipeline.raw import Progress, RawStage
-from stac_manager.pipeline.stage_files import StageWriter, read_index, read_whole, tidy
-from stac_manager.pipeline.validating import validate_partition
+from stac_manager.pipeline.stages.publish import mark_collection_dirty, publish_collection, publish_partition
+from stac_manager.pipeline.stages.raw import Progress, RawStage
+from stac_manager.pipeline.stages.validate import validate_partition
+from stac_manager.pipeline.state.manifest import STAGES, FileRef, Ledger, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.paths import partition_lock, publish_intent, quarantine_key, rescan_mark
+from stac_manager.pipeline.state.stage_files import StageWriter, read_index, read_intact_manifest, remove_orphaned_files
+from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.storage import Storage
 from stac_manager.times import Window, parse_rfc3339, utc_now
 from stac_manager.validate import SchemaStore, Validator
-from stac_manager.windows import PartitionScheme
 
 __all__ = ["Chain", "Mode", "Progress", "code_version"]
 
@@ -39,7 +39,7 @@ the source says has changed is asked for. `resume`: the source is not asked wher
 `replay`: as `resume`, and what a stage refused is tried again.
 """
 
-_CODE = {"raw_items": "2", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
+_CODE_VERSIONS = {"raw_items": "2", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
 """Raised when the code of a stage changes what it makes."""
 
 _SECTIONS = {
@@ -50,17 +50,17 @@ _SECTIONS = {
 }
 """The parts of the workflow that a stage's result depends on."""
 
-_OF_NO_EFFECT = {"source": {"collections", "auth"}, "partitions": {"per_run", "end"}}
+_WITHOUT_EFFECT = {"source": {"collections", "auth"}, "partitions": {"per_run", "end"}}
 """Members of those parts that change which partitions there are, or who asks, but not what a partition holds."""
 
 
 def code_version(workflow: Workflow, stage: Stage) -> str:
     """Changes exactly when the stage would make something else of the same input."""
     if stage in _SECTIONS:
-        made_of = workflow.section_hash(*_SECTIONS[stage], leaving_out=_OF_NO_EFFECT)
+        made_of = workflow.section_hash(*_SECTIONS[stage], leaving_out=_WITHOUT_EFFECT)
     else:
         made_of = "-".join(workflow.output.format)  # where the output goes does not change what it is
-    return f"{_CODE[stage]}-{made_of}"
+    return f"{_CODE_VERSIONS[stage]}-{made_of}"
 
 
 @dataclass
@@ -96,13 +96,13 @@ class Chain:
         return RawStage(self.workflow, self.collection, self.storage, self.source, version)
 
     @cached_property
-    def memory(self) -> Memory:
+    def sync_state(self) -> SyncStateStore:
         """What earlier syncs found out."""
-        return Memory(self.storage, self.collection, code_version(self.workflow, "raw_items"))
+        return SyncStateStore(self.storage, self.collection, code_version(self.workflow, "raw_items"))
 
-    def place(self, stage: Stage, partition: str) -> Place:
+    def stage_partition(self, stage: Stage, partition: str) -> StagePartition:
         """Where a stage of a partition is kept."""
-        return Place(collection=self.collection, stage=stage, partition=partition)
+        return StagePartition(collection=self.collection, stage=stage, partition=partition)
 
     def partitions(self) -> list[str]:
         """The names of all partitions up to the present one."""
@@ -131,34 +131,34 @@ class Chain:
         """Ask the source whether a partition's window still is as it was."""
         return await self.source.probe(self.raw.window(partition))
 
-    def is_finished(self, partition: str) -> bool:
+    def is_up_to_date(self, partition: str) -> bool:
         """Whether every stage of a partition is there, made as the workflow says now, each from the one before."""
-        if any(self.storage.size(key(self.collection, partition)) is not None for key in (moved_key, publishing_key)):
+        if any(self.storage.size(key(self.collection, partition)) is not None for key in (rescan_mark, publish_intent)):
             return False
         before: Manifest | None = None
-        refused = False
+        rejected = False
         for stage in STAGES:
-            manifest = self._current(stage, partition, before)
+            manifest = self._reusable(stage, partition, before)
             if manifest is None:
                 return False
-            refused |= manifest.refused is not None
+            rejected |= manifest.rejected is not None
             before = manifest
-        return not refused or self.storage.size(quarantine_key(self.collection, partition)) is not None
+        return not rejected or self.storage.size(quarantine_key(self.collection, partition)) is not None
 
-    def _current(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
+    def _reusable(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
         """What a stage made last, if the stage would make the same again."""
-        manifest = read_whole(self.storage, self.place(stage, partition))
+        manifest = read_intact_manifest(self.storage, self.stage_partition(stage, partition))
         if manifest is None or manifest.code_version != code_version(self.workflow, stage):
             return None
         if upstream is not None and manifest.input_hash != upstream.content_hash:
             return None
-        unfinished = stage == "published" and self.storage.size(publishing_key(self.collection, partition)) is not None
+        unfinished = stage == "published" and self.storage.size(publish_intent(self.collection, partition)) is not None
         return None if unfinished else manifest
 
     def is_current(self, partition: str, fingerprint: str) -> bool:
         """Whether all stages of a partition are finished, from a source that looked as the fingerprint says."""
-        raw = read_whole(self.storage, self.place("raw_items", partition))
-        return raw is not None and raw.details["probe"] == fingerprint and self.is_finished(partition)
+        raw = read_intact_manifest(self.storage, self.stage_partition("raw_items", partition))
+        return raw is not None and raw.details["probe"] == fingerprint and self.is_up_to_date(partition)
 
     def run(
         self,
@@ -185,24 +185,24 @@ class Chain:
             LedgerError: the counts do not balance; nothing was changed.
         """
         self.scheme.window(partition)
-        heard = progress or (lambda _: None)
+        on_progress = progress or (lambda _: None)
         with self.locked(partition):
             if stage == "raw_items":
-                return self._raw_items(partition, heard, mode, allow_deletes)
-            upstream = self.upstream(self.place(stage, partition))
-            if mode not in ("full", "replay") and (done := self._current(stage, partition, upstream)):
-                tidy(self.storage, done)
+                return self._raw_items(partition, on_progress, mode, allow_deletes)
+            upstream = self.upstream(self.stage_partition(stage, partition))
+            if mode not in ("full", "replay") and (done := self._reusable(stage, partition, upstream)):
+                remove_orphaned_files(self.storage, done)
                 return done.as_unchanged()
             steps: dict[Stage, Callable[[Manifest, Progress, bool], Manifest]] = {
-                "transformed": lambda manifest, heard, _: self._pass_on("transformed", manifest, heard),
-                "extended": lambda manifest, heard, _: self._pass_on("extended", manifest, heard),
-                "validated": self._validated,
-                "published": self._published,
+                "transformed": lambda manifest, on_progress, _: self._pass_on("transformed", manifest, on_progress),
+                "extended": lambda manifest, on_progress, _: self._pass_on("extended", manifest, on_progress),
+                "validated": self._validate,
+                "published": self._publish,
             }
-            return steps[stage](upstream, heard, mode != "full")
+            return steps[stage](upstream, on_progress, mode != "full")
 
     def _raw_items(self, partition: str, progress: Progress, mode: Mode, allow_deletes: bool) -> Manifest:
-        if mode in ("resume", "replay") and (done := self.raw.whole(partition)):
+        if mode in ("resume", "replay") and (done := self.raw.intact_manifest(partition)):
             return self.raw.unchanged(done)
         if mode == "changes" and (since := self.since()):
 
@@ -211,55 +211,57 @@ class Chain:
 
             try:
                 merged = self.raw.merge(partition, progress, changed, counted=True)
-            except UnheardError as error:
+            except FilterIgnoredError as error:
                 log.warning("%s; reading all of %s", error, partition)
                 merged = None
             if merged is not None:
                 return merged
-        cycle = self.memory.open_cycle(self.partitions, self._newest)
+        cycle = self.sync_state.ensure_full_compare(self.partitions, self._newest)
         done = self.raw.scan(partition, progress, allow_deletes=allow_deletes)
-        self.memory.compared(partition, cycle)
+        self.sync_state.compared(partition, cycle)
         return done
 
     def since(self) -> Since | None:
         """From when on to ask what changed; None where the source cannot say, or it is not known yet."""
-        memory = self.memory.load()
+        sync_state = self.sync_state.load()
         overlap = timedelta(minutes=self.workflow.sync.overlap_minutes)
-        if memory.watermark is None or memory.language not in ("cql2", "query"):
+        if sync_state.watermark is None or sync_state.updated_filter not in ("cql2", "query"):
             return None
-        return Since(parse_rfc3339(memory.watermark) - overlap, memory.language)
+        return Since(parse_rfc3339(sync_state.watermark) - overlap, sync_state.updated_filter)
 
     def _newest(self) -> datetime | None:
         return asyncio.run(self.source.newest(self.all_time()))
 
-    def upstream(self, place: Place) -> Manifest:
+    def upstream(self, stage_partition: StagePartition) -> Manifest:
         """The manifest of the stage before.
 
         Raises:
             StorageError: it has not run yet.
         """
-        before = place.before
+        before = stage_partition.before
         manifest = before.read(self.storage) if before else None
         if before is None or manifest is None:
-            name = before.stage if before else place.stage
-            raise StorageError(f"{place.collection} {place.partition}: {name} has not run yet; run it first")
+            name = before.stage if before else stage_partition.stage
+            raise StorageError(
+                f"{stage_partition.collection} {stage_partition.partition}: {name} has not run yet; run it first"
+            )
         return manifest
 
     def _pass_on(self, stage: Stage, upstream: Manifest, progress: Progress) -> Manifest:
         """A stage for which the workflow declares nothing: every item as it came, to the byte."""
-        with StageWriter(self.storage, self.place(stage, upstream.partition)) as out:
+        with StageWriter(self.storage, self.stage_partition(stage, upstream.partition)) as out:
             for item_id, digest in read_index(self.storage, upstream):
-                out.keep((item_id, digest, b""), with_line=False)
-            progress(out.kept)
+                out.write((item_id, digest, b""), with_line=False)
+            progress(out.written)
             return self._commit(out, stage, upstream, items=partial(_copied, out, upstream))
 
     def _commit(self, out: StageWriter, stage: Stage, upstream: Manifest, **more: Any) -> Manifest:
-        ledger = Ledger(received=upstream.ledger.passed, passed=out.kept, quarantined=len(out.refusals))
+        ledger = Ledger(received=upstream.ledger.passed, passed=out.written, quarantined=len(out.rejected_items))
         version = code_version(self.workflow, stage)
         return out.commit(ledger, code_version=version, input_hash=upstream.content_hash, **more)
 
-    def _validated(self, upstream: Manifest, progress: Progress, reuse: bool) -> Manifest:
-        with StageWriter(self.storage, self.place("validated", upstream.partition)) as out:
+    def _validate(self, upstream: Manifest, progress: Progress, reuse: bool) -> Manifest:
+        with StageWriter(self.storage, self.stage_partition("validated", upstream.partition)) as out:
             version = code_version(self.workflow, "validated")
             before = out.previous if reuse and out.previous and out.previous.code_version == version else None
             report = validate_partition(self.storage, self.validator, upstream, before, out, progress)
@@ -267,14 +269,14 @@ class Chain:
             report.write(path)
             counts = {str(verdict): count for verdict, count in report.counts.items()}
             details = {**counts, "top_reasons": report.top_reasons(10)}
-            items = None if len(out.refusals) else partial(_copied, out, upstream)
+            items = None if len(out.rejected_items) else partial(_copied, out, upstream)
             return self._commit(out, "validated", upstream, details=details, files={"report": path}, items=items)
 
-    def _published(self, upstream: Manifest, progress: Progress, _: bool) -> Manifest:
-        with StageWriter(self.storage, self.place("published", upstream.partition)) as out:
+    def _publish(self, upstream: Manifest, progress: Progress, _: bool) -> Manifest:
+        with StageWriter(self.storage, self.stage_partition("published", upstream.partition)) as out:
             put, details = publish_partition(self.storage, upstream, out)
-            progress(out.kept)
-            mark = partial(mark_unlisted, self.storage)
+            progress(out.written)
+            mark = partial(mark_collection_dirty, self.storage)
             return self._commit(out, "published", upstream, details=details, items=put, before_manifest=mark)
 
     def publish_collection(self) -> None:

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from stac_manager.errors import LedgerError
 from stac_manager.items import loads
 from stac_manager.output import read_with_nulls, same_after_parquet
-from stac_manager.pipeline.deletions import read_held, read_tombstones
-from stac_manager.pipeline.manifest import STAGES, Manifest, Place, Stage
-from stac_manager.pipeline.stage_files import read_index, read_items, read_refused
+from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
+from stac_manager.pipeline.sync.deletions import read_pending_deletions, read_tombstones
 from stac_manager.storage import Storage
 
 __all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "run_check"]
@@ -59,14 +59,14 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
     ledger = manifest.ledger
     facts: dict[str, Any] = ledger.model_dump()
     kept = sum(1 for _ in read_index(storage, manifest))
-    refused = sum(1 for _ in read_refused(storage, manifest))
+    rejected = sum(1 for _ in read_rejected(storage, manifest))
     problems = []
     try:
         ledger.require_balance()
     except LedgerError as error:
         problems.append(str(error))
-    if (kept, refused) != (ledger.passed, ledger.quarantined):
-        problems.append(f"the files hold {kept} items and {refused} refused ones")
+    if (kept, rejected) != (ledger.passed, ledger.quarantined):
+        problems.append(f"the files hold {kept} items and {rejected} refused ones")
     if manifest.items and manifest.items.lines != kept:
         problems.append(f"{manifest.items.key} holds {manifest.items.lines} items, the index {kept}")
     problems += _against_upstream(storage, manifest, facts)
@@ -74,7 +74,7 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any]) -> list[str]:
-    before = Place(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).before
+    before = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).before
     upstream = before.read(storage) if before else None
     if before is None:
         return []
@@ -96,8 +96,8 @@ def _ledger_line(facts: dict[str, Any]) -> str:
 
 def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """The source's own count against what came."""
-    claimed, distinct = manifest.details["claimed"], manifest.details["distinct"]
-    facts = {"claimed": claimed, "received": distinct, "skipped": manifest.ledger.skipped}
+    claimed, distinct = manifest.details["matched"], manifest.details["distinct"]
+    facts = {"matched": claimed, "received": distinct, "skipped": manifest.ledger.skipped}
     if claimed is None:
         return CheckOutcome("complete", True, f"{distinct} items; the source gives no count to compare with", facts)
     if claimed in (distinct, manifest.ledger.received):
@@ -110,7 +110,7 @@ def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """What is gone at the source is gone here, unless it is more than a person must confirm."""
-    held = read_held(storage, manifest)
+    held = read_pending_deletions(storage, manifest)
     gone = sum(1 for _ in read_tombstones(storage, manifest))
     facts = {"held": len(held), "tombstones": gone, "examples": sorted(held)[:10]}
     if not held:
@@ -161,12 +161,12 @@ def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """Every published item, read back from Parquet, is the validated one."""
-    place = Place(collection=manifest.collection, stage="validated", partition=manifest.partition)
-    validated = place.read(storage)
+    stage_partition = StagePartition(collection=manifest.collection, stage="validated", partition=manifest.partition)
+    validated = stage_partition.read(storage)
     if validated is None:
         return CheckOutcome("round_trip", False, "validated is missing, so there is nothing to compare with")
-    refused = {record["item_id"] for record in read_refused(storage, manifest)}
-    sent = (loads(line) for item_id, _, line in read_items(storage, validated) if item_id not in refused)
+    rejected = {record["item_id"] for record in read_rejected(storage, manifest)}
+    sent = (loads(line) for item_id, _, line in read_items(storage, validated) if item_id not in rejected)
     count, differences = 0, []
     for one, other in zip_longest(sent, _parquet_items(storage, manifest)):
         count += 1

@@ -12,14 +12,14 @@ import orjson
 from stac_validator.utilities import validate_stac_version_field
 
 from stac_manager.errors import UsageError
-from stac_manager.validate.addresses import Kind, core_schema, extension_schema, kind_of, web_address
-from stac_manager.validate.authority import Authority
-from stac_manager.validate.references import SchemaSet, gather
+from stac_manager.validate.reference_validator import ReferenceValidator
+from stac_manager.validate.schema_refs import SchemaSet, collect_schema_set
+from stac_manager.validate.schema_uris import Kind, core_schema, extension_schema, kind_of, web_address
 from stac_manager.validate.store import Schema, SchemaStore
 from stac_manager.validate.verdicts import (
-    Finding,
     ItemVerdict,
     SchemaFailure,
+    SchemaOutcome,
     SchemaUnavailableError,
     Verdict,
     one_line,
@@ -75,23 +75,23 @@ class Validator:
         else:
             return self._verdict(item, [None])
         copy = orjson.loads(data)
-        return self._verdict(item, [schema.judge(copy) for schema in plan])
+        return self._verdict(item, [schema.check(copy) for schema in plan])
 
     def _refused_at_once(self, item: Any, path: str, message: str) -> ItemVerdict:
-        return self._verdict(item, [Finding(SchemaFailure("", path, one_line(message)), refused=True)])
+        return self._verdict(item, [SchemaOutcome(SchemaFailure("", path, one_line(message)), refused=True)])
 
-    def _verdict(self, item: Any, findings: Sequence[Finding | None]) -> ItemVerdict:
+    def _verdict(self, item: Any, outcomes: Sequence[SchemaOutcome | None]) -> ItemVerdict:
         """Put together what each schema says, the core schema first."""
-        found = [finding for finding in findings if finding]
+        found = [outcome for outcome in outcomes if outcome]
         verdict = Verdict.UNCHECKED if found else Verdict.VALID
-        if any(finding.refused for finding in found):
+        if any(outcome.refused for outcome in found):
             verdict = Verdict.INVALID
-        lenient = verdict is Verdict.INVALID and findings[0] is None and self._level == "lenient"
+        lenient = verdict is Verdict.INVALID and outcomes[0] is None and self._level == "lenient"
         return ItemVerdict(
             item_id=_text(item, "id"),
             collection=_text(item, "collection"),
             verdict=verdict,
-            errors=tuple(finding.failure for finding in found),
+            errors=tuple(outcome.failure for outcome in found),
             accepted=verdict is not Verdict.INVALID or lenient,
             lenient=lenient,
         )
@@ -133,11 +133,11 @@ class _Compiled:
 
     def __init__(self, store: SchemaStore, address: str) -> None:
         self._address = address
-        self._authority: Authority | None = None
-        self._missing: Finding | None = None
+        self._authority: ReferenceValidator | None = None
+        self._missing: SchemaOutcome | None = None
         self._is_valid: Callable[[Any], bool] | None = None
         try:
-            self._schemas = gather(store, address)
+            self._schemas = collect_schema_set(store, address)
             self._is_valid = _fast_check(self._schemas)
         except SchemaUnavailableError as error:
             self._missing = unavailable(address, str(error))
@@ -149,18 +149,18 @@ class _Compiled:
         except ValueError:
             return False
 
-    def judge(self, item: dict[str, Any]) -> Finding | None:
+    def check(self, item: dict[str, Any]) -> SchemaOutcome | None:
         """What is wrong with an object, in the words of stac-validator; None where it passes."""
         if self.passes(item):
             return None
         if self._missing:
             return self._missing
         try:
-            self._authority = self._authority or Authority(self._schemas)
+            self._authority = self._authority or ReferenceValidator(self._schemas)
         except Exception as error:  # noqa: BLE001 - a schema from anywhere can make it fail in any way
             self._missing = unavailable(self._address, f"it cannot be used: {error}")
             return self._missing
-        return self._authority.judge(item)
+        return self._authority.check(item)
 
 
 def _fast_check(schemas: SchemaSet) -> Callable[[Any], bool] | None:

@@ -22,7 +22,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 class ReportBuilder:
-    """Collects verdicts and writes the report. Memory stays small however many there are.
+    """Collects verdicts and writes the report. SyncStateStore stays small however many there are.
 
     The report is `{"valid": n, "invalid": n, "unchecked": n, "items": [{"id", "collection", "verdict", "errors":
     [{"schema", "path", "message"}]}]}`; `items` lists what is not valid, in the order of `add`. An invalid object

@@ -14,8 +14,8 @@ import orjson
 
 from stac_manager.errors import StorageError, UsageError
 from stac_manager.files import atomic_file
-from stac_manager.validate.addresses import web_address
-from stac_manager.validate.fetch import fetch
+from stac_manager.validate.schema_download import fetch
+from stac_manager.validate.schema_uris import web_address
 from stac_manager.validate.verdicts import SchemaUnavailableError
 
 __all__ = ["SchemaStore"]

@@ -7,7 +7,15 @@ from enum import StrEnum
 
 from stac_manager.errors import StacManagerError
 
-__all__ = ["Finding", "ItemVerdict", "SchemaFailure", "SchemaUnavailableError", "Verdict", "one_line", "unavailable"]
+__all__ = [
+    "ItemVerdict",
+    "SchemaFailure",
+    "SchemaOutcome",
+    "SchemaUnavailableError",
+    "Verdict",
+    "one_line",
+    "unavailable",
+]
 
 _HALF = 250
 
@@ -59,7 +67,7 @@ class SchemaUnavailableError(StacManagerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SchemaOutcome:
     """What one schema has against an object."""
 
     failure: SchemaFailure
@@ -67,9 +75,9 @@ class Finding:
     """False: the schema could not be asked."""
 
 
-def unavailable(schema: str, reason: str) -> Finding:
+def unavailable(schema: str, reason: str) -> SchemaOutcome:
     """A schema that could not be asked."""
-    return Finding(SchemaFailure(schema, "", one_line(f"unavailable: {reason}")), refused=False)
+    return SchemaOutcome(SchemaFailure(schema, "", one_line(f"unavailable: {reason}")), refused=False)
 
 
 def one_line(text: str) -> str:

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 import stac_manager.config as config
-from stac_manager.config import StacApiSource, Workflow
-from stac_manager.windows import PartitionScheme
+from stac_manager.config import StacApiConfig, Workflow
+from stac_manager.partitioning import PartitionScheme
 from tests.config.conftest import MINIMAL, Load, Refused, minimal, only, with_source
 
 
@@ -21,7 +21,7 @@ def utc(*parts: int) -> datetime:
 
 def test_minimal_workflow_has_every_default(load: Load) -> None:
     workflow = load(MINIMAL)
-    assert isinstance(workflow.source, StacApiSource)
+    assert isinstance(workflow.source, StacApiConfig)
     assert workflow.workflow.name == "alps"
     assert workflow.collections == ("sentinel-2-l2a",)
     assert workflow.source.filters.temporal.start_date is None
@@ -110,7 +110,7 @@ def test_workflow_built_in_python_needs_a_start_too() -> None:
     with pytest.raises(ValidationError, match="where the first partition starts"):
         Workflow(
             workflow=config.WorkflowInfo(name="a"),
-            source=StacApiSource(catalog_url="https://x.org", collections=("a",)),
+            source=StacApiConfig(catalog_url="https://x.org", collections=("a",)),
         )
 
 
@@ -391,7 +391,7 @@ AUTHS: list[dict[str, Any]] = [
 def test_secrets_show_neither_in_text_nor_in_json(auth: dict[str, Any]) -> None:
     workflow = Workflow.model_validate(with_source(auth=auth))
     assert "hunter2" not in f"{workflow!r} {workflow} {workflow.model_dump_json()}"
-    assert isinstance(workflow.source, StacApiSource)
+    assert isinstance(workflow.source, StacApiConfig)
     assert any(
         value.get_secret_value() == "hunter2"
         for _, value in workflow.source.auth or ()

@@ -100,8 +100,8 @@ class Source:
         changed, broken, moved, gone = chance.sample(valid, 4)
         self._update(changed, cloud=self.hours)
         self._update(broken)["assets"] = None
-        home = chance.choice([month for month in MONTHS if not moved["properties"]["datetime"].startswith(month)])
-        self._update(moved, datetime=f"{home}-{chance.randint(1, 28):02}T10:00:00Z")
+        target = chance.choice([month for month in MONTHS if not moved["properties"]["datetime"].startswith(month)])
+        self._update(moved, datetime=f"{target}-{chance.randint(1, 28):02}T10:00:00Z")
         self.items.remove(gone)
         self.items.append(item_of(f"new-{self.hours:03}", chance.choice(MONTHS), chance.randint(1, 28), self.hours))
         for mended in [one for one in self.items if one not in valid][:1]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.crash.catalogs import Catalog, Source
 
-ROTATION = ("compared", "looked_at", "owed")
+ROTATION = ("compared", "probe_cursor", "owed")
 """Which partition has its turn next: this counts looks, and a look that was killed is one more."""
 
 

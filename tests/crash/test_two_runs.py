@@ -9,7 +9,7 @@ import pytest
 
 from stac_manager.config import load_workflow
 from stac_manager.pipeline import STAGES, Chain
-from stac_manager.pipeline.rebuild import check_stage
+from stac_manager.pipeline.sync.runs import check_stage
 from tests.crash.catalogs import MONTHS, Catalog, Source
 
 
@@ -18,12 +18,12 @@ def check_generation(catalog: Catalog) -> None:
     chain = Chain.of(load_workflow(catalog.workflow), "c")
     for month in MONTHS:
         for stage in STAGES:
-            manifest = chain.place(stage, month).read(chain.storage)
+            manifest = chain.stage_partition(stage, month).read(chain.storage)
             assert manifest is not None
             assert all(outcome.passed for outcome in check_stage(chain.storage, manifest) if outcome.blocking)
-            for ref in filter(None, (manifest.items, manifest.index, manifest.refused)):
+            for ref in filter(None, (manifest.items, manifest.index, manifest.rejected)):
                 assert chain.storage.holds(ref.key, ref.sha256, ref.size), ref
-        assert chain.is_finished(month)
+        assert chain.is_up_to_date(month)
 
 
 @pytest.mark.parametrize("modes", ["full full", "full incremental", "incremental full", "incremental incremental"])

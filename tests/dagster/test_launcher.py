@@ -14,7 +14,7 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from stac_assets.launcher import WatchfulRunLauncher
+from stac_assets.launcher import MonitoredRunLauncher
 
 FREE_PORT = 1
 """Nothing answers there."""
@@ -22,7 +22,7 @@ FREE_PORT = 1
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    launcher = {"run_launcher": {"module": "stac_assets.launcher", "class": "WatchfulRunLauncher"}}
+    launcher = {"run_launcher": {"module": "stac_assets.launcher", "class": "MonitoredRunLauncher"}}
     with dg.instance_for_test(overrides=launcher) as instance:
         yield instance
 
@@ -39,7 +39,7 @@ def status_of(instance: dg.DagsterInstance, host: str, pid: int | None) -> Worke
     if pid:
         instance.report_engine_event(f"Started process for run (pid: {pid}).", run, EngineEventData.in_process(pid))
     launcher = instance.run_launcher
-    assert isinstance(launcher, WatchfulRunLauncher)
+    assert isinstance(launcher, MonitoredRunLauncher)
     return launcher.check_run_worker_health(run).status
 
 

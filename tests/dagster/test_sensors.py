@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from stac_assets import sensors
-from stac_manager.pipeline import Chain, moved_key
-from stac_manager.pipeline.moves import announce
+from stac_manager.pipeline import Chain, rescan_mark
+from stac_manager.pipeline.sync.moved_items import mark_new_ids
 from tests.dagster.conftest import QUIET, Site
 from tests.stac_items import make_item
 
@@ -47,7 +47,7 @@ def test_what_is_not_there_yet_is_asked_for_the_latest_first(site: Site) -> None
 
 
 def test_a_tick_asks_for_so_many_runs_and_the_next_for_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sensors, "_MOST_REQUESTS", 2)
+    monkeypatch.setattr(sensors, "_MAX_RUN_REQUESTS", 2)
     first, cursor = tick(site)
     second, _ = tick(site, cursor)
     assert [partitions(first), partitions(second)] == [["2024-02", "2024-03"], ["2024-01"]]
@@ -140,14 +140,14 @@ def test_a_changed_workflow_asks_for_a_new_run(site: Site, monkeypatch: pytest.M
     from stac_manager.pipeline import chain
 
     site.run("2024-01", "2024-03")
-    monkeypatch.setitem(chain._CODE, "validated", "2")
+    monkeypatch.setitem(chain._CODE_VERSIONS, "validated", "2")
     assert partitions(tick(site)[0]) == ALL
 
 
 def test_the_sensor_works_to_a_budget(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.run("2024-01", "2024-03")
     site.items[0]["properties"]["cloud"] = 1
-    monkeypatch.setattr(sensors, "_BUDGET", -1.0)
+    monkeypatch.setattr(sensors, "_TICK_SECONDS", -1.0)
     assert tick(site)[0] == []
 
 
@@ -201,6 +201,6 @@ def test_what_is_marked_once_more_after_its_run_is_asked_for_once_more(site: Sit
     assert partitions(requests) == ["2024-02"]
     assert tick(site, cursor)[0] == []
     storage = Chain.of(site.workflow, "c").storage
-    storage.delete(moved_key("c", "2024-02"))
-    announce(storage, "c", "2024-03")
+    storage.delete(rescan_mark("c", "2024-02"))
+    mark_new_ids(storage, "c", "2024-03")
     assert partitions(tick(site, cursor)[0]) == ["2024-02"]

@@ -46,22 +46,22 @@ pytestmark = [
 ]
 
 
-def materialize(workflows: Path, home: Path) -> None:
+def materialize(workflows: Path, target: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         definitions = build_defs([load_workflow(workflows / "w.yaml")])
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with dg.DagsterInstance.from_config(str(target)) as instance:
         job = definitions.resolve_job_def("rebuild_w_c")
         assert job.execute_in_process(partition_key="2024-01", instance=instance, run_config=QUIET).success
 
 
 @contextmanager
-def web_server(workflows: Path, home: Path) -> Iterator[str]:
+def web_server(workflows: Path, target: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = Path(sys.executable).parent / "dagster-webserver"
-    settings = {**os.environ, "DAGSTER_HOME": str(home), "STAC_WORKFLOWS": str(workflows)}
+    settings = {**os.environ, "DAGSTER_HOME": str(target), "STAC_WORKFLOWS": str(workflows)}
     command = [program, "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
     quiet = subprocess.DEVNULL
     server = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=quiet, stderr=quiet, start_new_session=True)
@@ -87,14 +87,14 @@ def test_a_browser_shows_the_partition_with_its_counts_and_paths(tmp_path: Path)
     chromium = shutil.which("chromium")
     need(chromium is not None, "needs Chromium")
     assert chromium is not None
-    workflows, home = tmp_path / "workflows", tmp_path / "home"
+    workflows, target = tmp_path / "workflows", tmp_path / "home"
     workflows.mkdir()
-    home.mkdir()
-    shutil.copy(ROOT / "dagster.yaml", home)
+    target.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", target)
     with serve(create_app([make_collection()], [make_item("a"), make_item("b")])) as url:
         write_workflow(workflows, url)
-        materialize(workflows, home)
-        with web_server(workflows, home) as ui:
+        materialize(workflows, target)
+        with web_server(workflows, target) as ui:
             text = page(chromium, f"{ui}/assets/w/c/published?view=partitions&partition=2024-01", tmp_path / "profile")
     assert "Materialized" in text
     assert "published/c/items/2024-01.parquet" in text

@@ -34,7 +34,7 @@ def fetched(api: FaultyApi, page_size: int = 7, concurrency: int = 3, **http: An
         except SourceError as error:
             message = str(error)
         else:
-            refused = {record["item_id"]: None for record in ingest.refusals.records(str) if record["item_id"]}
+            refused = {record["item_id"]: None for record in ingest.rejected_items.records(str) if record["item_id"]}
             return {**refused, **{entry[0]: loads(entry[-1]) for entry in ingest}}
     assert not watchdog.happened, "the fetch would never have ended"
     assert message.strip()

@@ -115,8 +115,8 @@ class FaultyApi:
         self.log.append(ask)
         try:
             response = await self._spoil(request, await handler(request, ask), ask)
-        except web.HTTPException as refusal:
-            ask.status = refusal.status
+        except web.HTTPException as rejection:
+            ask.status = rejection.status
             raise
         ask.status = response.status
         return response

@@ -91,7 +91,7 @@ def run_chain(folder: Path, guarded: Guarded, name: str) -> Chain:
 @pytest.mark.parametrize("name", AUTHS)
 def test_each_way_of_proving_who_asks_works(name: str, guarded: Guarded, tmp_path: Path) -> None:
     chain = run_chain(tmp_path, guarded, name)
-    manifest = chain.place("published", "2024-01").read(chain.storage)
+    manifest = chain.stage_partition("published", "2024-01").read(chain.storage)
     assert manifest is not None
     assert manifest.ledger.passed == 12
 

@@ -198,7 +198,7 @@ def test_a_feature_with_nan_is_refused_and_the_rest_of_its_page_kept() -> None:
     items[3]["properties"]["cloud"] = math.nan
     with serve(app_with(items)) as url, IngestModule(StacApiSource(url, "c")) as ingest:
         ingest.fetch(JANUARY)
-        refused = list(ingest.refusals.records(str))
+        refused = list(ingest.rejected_items.records(str))
         ids = [item_id for item_id, _ in ingest]
     assert len(ids) == 9
     assert [(record["item_id"], record["error_type"]) for record in refused] == [("i0003", "InvalidJson")]
@@ -214,8 +214,8 @@ def test_a_feature_that_is_no_item_is_refused_and_counted(odd: Any) -> None:
 
     with serve(app_with(january_items(3), plant)) as url, IngestModule(StacApiSource(url, "c")) as ingest:
         ingest.fetch(JANUARY)
-        assert len(ingest.refusals) == 1
-        assert ingest.received == len(ingest.items) + len(ingest.refusals) + ingest.duplicates
+        assert len(ingest.rejected_items) == 1
+        assert ingest.received == len(ingest.items) + len(ingest.rejected_items) + ingest.duplicates
 
 
 def test_of_two_items_with_one_id_the_one_updated_last_is_kept() -> None:

@@ -42,5 +42,5 @@ def read_reference(path: Path) -> list[Item]:
     return list(stac_table_to_items(pq.read_table(path)))
 
 
-def refusals(result: GeoParquetResult) -> dict[str | None, tuple[str, str]]:
-    return {refusal.item_id: (refusal.error_type, refusal.error_message) for refusal in result.refused}
+def rejected_items(result: GeoParquetResult) -> dict[str | None, tuple[str, str]]:
+    return {rejection.item_id: (rejection.error_type, rejection.error_message) for rejection in result.rejected}

@@ -36,9 +36,9 @@ async def test_every_item_comes_back_or_is_refused_and_every_reader_agrees(
     path = tmp_path / "f.parquet"
     for name, items in groups.items():
         result = write(items, path)
-        gone = {id(refusal.source_data) for refusal in result.refused}
+        gone = {id(rejection.source_data) for rejection in result.rejected}
         kept = [made for made in items if id(made) not in gone]
-        reasons.update(refusal.error_type for refusal in result.refused)
+        reasons.update(rejection.error_type for rejection in result.rejected)
         total += len(kept) + len(gone)
         assert result.rows == len(kept)
         if list(read_geoparquet(path)) != [parquet_form(made) for made in kept]:
@@ -63,9 +63,9 @@ async def disagreeing(path: Path, ids: list[str]) -> list[str]:
 
 def test_unlike_collections_in_one_file_lose_nothing_either(corpus_items: list[Item], tmp_path: Path):
     result = write(corpus_items, tmp_path / "f.parquet")
-    gone = {id(refusal.source_data) for refusal in result.refused}
+    gone = {id(rejection.source_data) for rejection in result.rejected}
     kept = [made for made in corpus_items if id(made) not in gone]
-    assert all(refusal.error_message.startswith("`") for refusal in result.refused)
+    assert all(rejection.error_message.startswith("`") for rejection in result.rejected)
     pairs = zip(kept, read_geoparquet(tmp_path / "f.parquet"), strict=True)
     assert [found for pair in pairs if (found := same_after_parquet(*pair))] == []
     assert len(kept) > 0.9 * len(corpus_items)

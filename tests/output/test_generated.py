@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stac_manager.items import Item
-from stac_manager.output import geoparquet, parquet_form, read_geoparquet, same_after_parquet
-from stac_manager.output.rows import TIMES
+from stac_manager.output import parquet_form, read_geoparquet, same_after_parquet
+from stac_manager.output.geoparquet import writer as geoparquet
+from stac_manager.output.geoparquet.rows import TIMES
 from tests.output.make import item, read_reference, write
 
 NAMES = st.sampled_from(["a", "b", "eo:bands", "a.b", "[]", "", "ß", "id", "properties"]) | st.text(max_size=3)
@@ -72,7 +73,7 @@ def test_what_is_written_is_what_is_read(monkeypatch: pytest.MonkeyPatch, made: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "f.parquet"
         result = write(made, path)
-        gone = {id(refusal.source_data) for refusal in result.refused}
+        gone = {id(rejection.source_data) for rejection in result.rejected}
         kept = [one for one in made if id(one) not in gone]
         assert result.rows == len(kept)
         assert list(read_geoparquet(path)) == [parquet_form(one) for one in kept]
@@ -89,6 +90,8 @@ def test_neither_schema_nor_refusals_depend_on_chunks(monkeypatch: pytest.Monkey
         found = []
         for chunk in (1, 1000):
             monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", chunk)
-            refused = [(id(refusal.source_data), refusal.error_message) for refusal in write(made, path).refused]
-            found.append((refused, pq.read_schema(path)))
+            rejected = [
+                (id(rejection.source_data), rejection.error_message) for rejection in write(made, path).rejected
+            ]
+            found.append((rejected, pq.read_schema(path)))
         assert found[0] == found[1]

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from stac_manager.errors import OutputError
-from stac_manager.output import geoparquet, read_geoparquet, same_after_parquet, write_geoparquet
-from tests.output.make import SQUARE, item, read_reference, refusals, write
+from stac_manager.output import read_geoparquet, same_after_parquet, write_geoparquet
+from stac_manager.output.geoparquet import writer as geoparquet
+from tests.output.make import SQUARE, item, read_reference, rejected_items, write
 
 
 def digest(path: Path) -> str:
@@ -30,7 +31,7 @@ def test_columns_are_the_members_of_an_item_then_its_properties_by_name(tmp_path
     names = list(columns(tmp_path / "f.parquet"))
     top = ["type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection"]
     assert names == [*top, "a", "b", "c", "datetime"]
-    assert (result.rows, result.refused, result.columns) == (2, [], len(names))
+    assert (result.rows, result.rejected, result.columns) == (2, [], len(names))
 
 
 def test_columns_have_the_types_of_the_format(tmp_path: Path):
@@ -104,14 +105,14 @@ def test_refused_items_leave_no_trace(tmp_path: Path):
     ]
     write(good, tmp_path / "good.parquet")
     result = write([bad[0], *good[:1100], *bad[1:], *good[1100:]], tmp_path / "all.parquet")
-    assert [refusal.item_id for refusal in result.refused] == ["null", "text", "huge"]
+    assert [rejection.item_id for rejection in result.rejected] == ["null", "text", "huge"]
     assert digest(tmp_path / "good.parquet") == digest(tmp_path / "all.parquet")
 
 
 def test_a_refusal_carries_the_item_and_the_stage(tmp_path: Path):
     bad = item("x", top={"geometry": None})
-    (refusal,) = write([item(), bad], tmp_path / "f.parquet").refused
-    assert (refusal.item_id, refusal.step, refusal.source_data) == ("x", "published", bad)
+    (rejection,) = write([item(), bad], tmp_path / "f.parquet").rejected
+    assert (rejection.item_id, rejection.step, rejection.source_data) == ("x", "published", bad)
 
 
 def test_one_pass_is_enough_when_the_first_chunk_shows_everything(tmp_path: Path):
@@ -133,7 +134,7 @@ def test_one_pass_is_enough_when_the_first_chunk_shows_everything(tmp_path: Path
 def test_a_type_that_widens_at_the_last_item_widens_the_column(tmp_path: Path, late: dict, kind: pa.DataType):
     items = [item(f"i{number}", value=number) for number in range(2001)] + [item("last", **late)]
     result = write(items, tmp_path / "f.parquet")
-    assert (result.rows, result.refused) == (2002, [])
+    assert (result.rows, result.rejected) == (2002, [])
     assert columns(tmp_path / "f.parquet")["value"] == kind
     pairs = zip(items, read_reference(tmp_path / "f.parquet"), strict=True)
     assert {same_after_parquet(*pair) for pair in pairs} == {None}
@@ -153,14 +154,14 @@ def test_a_type_that_changes_at_the_last_item_refuses_that_item_only(tmp_path: P
     result = write(items, tmp_path / "f.parquet")
     assert result.rows == 2001
     message = "`properties.value` is a string; the column is a number, as in most items"
-    assert refusals(result) == {"last": ("ParquetTypeConflict", message)}
+    assert rejected_items(result) == {"last": ("ParquetTypeConflict", message)}
 
 
 def test_the_type_of_most_items_wins_even_when_it_comes_late(tmp_path: Path):
     items = [item(f"t{number}", value="text") for number in range(1000)]
     items += [item(f"n{number}", value=number) for number in range(1001)]
     result = write(items, tmp_path / "f.parquet")
-    assert {refusal.item_id[0] for refusal in result.refused} == {"t"}
+    assert {rejection.item_id[0] for rejection in result.rejected} == {"t"}
     assert (result.rows, columns(tmp_path / "f.parquet")["value"]) == (1001, pa.int64())
 
 
@@ -177,7 +178,7 @@ def test_the_type_of_most_items_wins_even_when_it_comes_late(tmp_path: Path):
 )
 def test_a_tie_goes_to_the_first_in_the_fixed_order(tmp_path: Path, one: object, other: object, winner: object):
     result = write([item("one", v=one), item("other", v=other)], tmp_path / "f.parquet")
-    assert result.rows == len(result.refused) == 1
+    assert result.rows == len(result.rejected) == 1
     (found,) = read_geoparquet(tmp_path / "f.parquet")
     assert found["properties"]["v"] == winner
 
@@ -191,7 +192,7 @@ def test_elements_of_lists_and_members_of_objects_have_types_too(tmp_path: Path)
         item("e", v=[1], bands=[{"name": "B1", "nodata": "nan"}]),
     ]
     result = write(items, tmp_path / "f.parquet")
-    assert refusals(result) == {
+    assert rejected_items(result) == {
         "d": ("ParquetTypeConflict", "`properties.v[]` is a string; the column is a number, as in most items"),
         "e": (
             "ParquetTypeConflict",
@@ -215,34 +216,34 @@ def test_items_refused_in_one_field_do_not_vote_in_the_next(tmp_path: Path):
         item("f", second="x"),
     ]
     result = write(items, tmp_path / "f.parquet")
-    assert sorted(refusals(result)) == ["d", "e", "f"]
-    assert refusals(result)["f"][1].startswith("`properties.second` is a string; the column is a number")
+    assert sorted(rejected_items(result)) == ["d", "e", "f"]
+    assert rejected_items(result)["f"][1].startswith("`properties.second` is a string; the column is a number")
 
 
 def test_integers_beside_floats_stay_exact_or_are_refused(tmp_path: Path):
     items = [item("edge", v=2**53), item("over", v=2**53 + 1), item("f", v=0.5), item("g", v=1e300), item("h", v=3)]
     result = write(items, tmp_path / "f.parquet")
     message = "`properties.v` is an integer beyond 2^53; the column is a float, as in most items"
-    assert refusals(result) == {"over": ("ParquetTypeConflict", message)}
+    assert rejected_items(result) == {"over": ("ParquetTypeConflict", message)}
     assert [found["properties"]["v"] for found in read_geoparquet(tmp_path / "f.parquet")] == [2**53, 0.5, 1e300, 3]
 
 
 def test_large_integers_among_many_win_over_one_float(tmp_path: Path):
     items = [item(f"i{number}", v=2**60 + number) for number in range(3)] + [item("f", v=0.5)]
     result = write(items, tmp_path / "f.parquet")
-    assert list(refusals(result)) == ["f"]
+    assert list(rejected_items(result)) == ["f"]
     assert next(read_geoparquet(tmp_path / "f.parquet"))["properties"]["v"] == 2**60
 
 
 def test_a_large_integer_that_comes_late_into_a_column_of_floats_is_found(tmp_path: Path):
     items = [item(f"i{number}", v=[number + 0.5]) for number in range(1500)] + [item("late", v=[2**53 + 1])]
-    assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["late"]
+    assert list(rejected_items(write(items, tmp_path / "f.parquet"))) == ["late"]
 
 
 def test_a_large_integer_between_small_ones_and_floats_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 1)
     items = [item("small", v=1), item("large", v=2**60), item("f", v=0.5), item("g", v=0.25)]
-    assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["large"]
+    assert list(rejected_items(write(items, tmp_path / "f.parquet"))) == ["large"]
     assert [found["properties"]["v"] for found in read_geoparquet(tmp_path / "f.parquet")] == [1, 0.5, 0.25]
 
 
@@ -250,14 +251,14 @@ def test_large_floats_are_not_mistaken_for_integers(tmp_path: Path):
     items = [item(f"i{number}", v=number + 0.5) for number in range(1001)] + [item("late", v=9007199254740994.0)]
     items += [item("nodata", v=-3.4028234663852886e38)]
     result = write(items, tmp_path / "f.parquet")
-    assert (result.rows, result.refused) == (1003, [])
+    assert (result.rows, result.rejected) == (1003, [])
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64 - 1])
 def test_integers_beyond_64_bits_are_refused(tmp_path: Path, number: int):
     result = write([item("ok", v=2**63 - 1), item("huge", v=number)], tmp_path / "f.parquet")
-    assert list(refusals(result)) == ["huge"]
-    assert refusals(result)["huge"][0] in ("ParquetTypeConflict", "InvalidItem")
+    assert list(rejected_items(result)) == ["huge"]
+    assert rejected_items(result)["huge"][0] in ("ParquetTypeConflict", "InvalidItem")
 
 
 def test_the_bbox_has_the_size_of_most_items(tmp_path: Path):
@@ -265,7 +266,7 @@ def test_the_bbox_has_the_size_of_most_items(tmp_path: Path):
     items = [item("a", top={"bbox": deep}), item("b", top={"bbox": flat}), item("c", top={"bbox": deep})]
     result = write(items, tmp_path / "f.parquet")
     message = "`bbox` is a bbox of 4; the column is a bbox of 6, as in most items"
-    assert refusals(result) == {"b": ("ParquetTypeConflict", message)}
+    assert rejected_items(result) == {"b": ("ParquetTypeConflict", message)}
     assert [found["bbox"] for found in read_reference(tmp_path / "f.parquet")] == [deep, deep]
     assert geo(tmp_path / "f.parquet")["columns"]["geometry"]["covering"]["bbox"]["zmin"] == ["bbox", "zmin"]
 
@@ -286,7 +287,7 @@ def test_nothing_that_comes_late_is_dropped(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 2)
     items = [item("a"), item("b"), item("late", **late), item("c"), item("new", column=1), item("d")]
     result = write(items, tmp_path / "f.parquet")
-    gone = [refusal.source_data["id"] for refusal in result.refused]
+    gone = [rejection.source_data["id"] for rejection in result.rejected]
     kept = [made for made in items if made["id"] not in gone]
     assert gone == (["late"] if "big" in late or "top" in late else [])
     pairs = zip(kept, read_reference(tmp_path / "f.parquet"), strict=True)
@@ -297,7 +298,7 @@ def test_a_flat_bbox_among_deep_ones_is_refused_in_any_chunk(tmp_path: Path, mon
     monkeypatch.setattr(geoparquet, "_CHUNK_ROWS", 2)
     deep = {"bbox": [10, 45, 0, 11, 46.5, 9]}
     items = [item("a", top=deep), item("b", top=deep), item("flat"), item("c", top=deep)]
-    assert list(refusals(write(items, tmp_path / "f.parquet"))) == ["flat"]
+    assert list(rejected_items(write(items, tmp_path / "f.parquet"))) == ["flat"]
     assert len(read_reference(tmp_path / "f.parquet")) == 3
 
 

@@ -12,7 +12,7 @@ import rustac
 
 from stac_manager.items import Item
 from stac_manager.output import parquet_form, read_geoparquet, same_after_parquet
-from tests.output.make import SQUARE, item, read_reference, refusals, write
+from tests.output.make import SQUARE, item, read_reference, rejected_items, write
 
 ACROSS = {
     "type": "MultiPolygon",
@@ -141,7 +141,7 @@ def beside(odd: Any) -> list[Any]:
 async def test_every_reader_takes_it(tmp_path: Path, odd: Item):
     path = tmp_path / "f.parquet"
     items = beside(odd)
-    assert write(items, path).refused == []
+    assert write(items, path).rejected == []
     ids = [made["id"] for made in items]
     assert list(read_geoparquet(path)) == [parquet_form(made) for made in items]
     assert [same_after_parquet(*pair) for pair in zip(items, read_reference(path), strict=True)] == [None] * 3
@@ -155,7 +155,7 @@ def test_it_is_refused_with_a_reason_and_the_rest_goes_on(tmp_path: Path, odd: A
     path = tmp_path / "f.parquet"
     items = beside(odd)
     result = write(items, path)
-    ((item_id, (found_type, message)),) = refusals(result).items()
+    ((item_id, (found_type, message)),) = rejected_items(result).items()
     assert item_id == (odd.get("id") if isinstance(odd, dict) else None)
     assert (found_type, message[: len(reason)]) == (error_type, reason)
     assert "\n" not in message
@@ -171,7 +171,7 @@ async def test_all_odd_items_at_once_leave_a_file_that_every_reader_takes(tmp_pa
     bad = [made for made, _, _ in REFUSED.values()]
     items = [*ordinary, *odd, *bad]
     result = write(items, path)
-    gone = {id(refusal.source_data) for refusal in result.refused}
+    gone = {id(rejection.source_data) for rejection in result.rejected}
     assert gone >= {id(made) for made in bad}
     kept = [made for made in items if id(made) not in gone]
     assert result.rows == len(kept)

@@ -23,7 +23,7 @@ OTHER = item("other", maybe=1, holder={"inner": 1}, rows=[{"a": 1}], **{"proj:ge
 def trip(tmp_path: Path, made: Item, *beside: Item) -> tuple[Item, Item]:
     """The item as `read_geoparquet` and as stac_geoparquet read it."""
     path = tmp_path / "f.parquet"
-    assert write([made, *beside], path).refused == []
+    assert write([made, *beside], path).rejected == []
     return next(iter(read_geoparquet(path))), read_reference(path)[0]
 
 

@@ -4,7 +4,7 @@ import orjson
 import pytest
 import shapely
 
-from stac_manager.output.wkb import EMPTY_POLYGON, geojson_to_wkb
+from stac_manager.output.geoparquet.wkb import EMPTY_POLYGON, geojson_to_wkb
 
 GEOMETRIES = [
     "POINT (1 2)",

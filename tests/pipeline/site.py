@@ -10,7 +10,7 @@ import orjson
 from stac_manager.files import read_lines
 from stac_manager.output import read_geoparquet
 from stac_manager.pipeline import STAGES, Chain, Manifest
-from stac_manager.pipeline.rebuild import PartitionResult, sync
+from stac_manager.pipeline.sync.runs import PartitionResult, sync
 from tests.workflows import make_workflow
 
 __all__ = ["Site"]

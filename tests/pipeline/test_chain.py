@@ -146,15 +146,15 @@ def test_an_incomplete_fetch_leaves_what_is_published(site: Site, monkeypatch: p
     site.run()
     before = site.files()
     # the server now counts an item that its pages do not hold
-    from stac_manager.ingest import paging
+    from stac_manager.ingest.stac_api import paging
 
-    parse = paging._parse_page
+    parse = paging._to_page
 
     def without_a(body: bytes, query: Any, secrets: Any) -> Any:
         page = parse(body, query, secrets)
         return replace(page, items=[item for item in page.items if item.id != "a"])
 
-    monkeypatch.setattr(paging, "_parse_page", without_a)
+    monkeypatch.setattr(paging, "_to_page", without_a)
     with pytest.raises(IncompleteError, match="says it has 1 items, but its pages brought 0"):
         site.run()
     assert site.files() == before
@@ -250,7 +250,7 @@ def test_a_failure_in_any_stage_leaves_the_last_generation(
     site: Site, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.run()
-    before = site.chain.place(stage, "2024-01").read(site.chain.storage)
+    before = site.chain.stage_partition(stage, "2024-01").read(site.chain.storage)
     site.items[0]["properties"]["cloud"] = 99
     put = type(site.chain.storage).put
 
@@ -262,7 +262,7 @@ def test_a_failure_in_any_stage_leaves_the_last_generation(
     monkeypatch.setattr(type(site.chain.storage), "put", full)
     with pytest.raises(StacManagerError):
         site.run()
-    assert site.chain.place(stage, "2024-01").read(site.chain.storage) == before
+    assert site.chain.stage_partition(stage, "2024-01").read(site.chain.storage) == before
     monkeypatch.undo()
     site.run()
     assert site.published()["a"]["properties"]["cloud"] == 99

@@ -11,7 +11,7 @@ import pytest
 from demo.server import create_app, serve
 from stac_manager.errors import IncompleteError
 from stac_manager.pipeline import STAGES, Stage, run_check
-from stac_manager.pipeline.rebuild import rebuild
+from stac_manager.pipeline.sync.runs import rebuild
 from tests.pipeline.site import Site
 from tests.stac_items import make_collection, make_item
 
@@ -31,7 +31,7 @@ def changed(site: Site, **source: Any) -> Site:
 
 
 def damage_manifest(site: Site, stage: Stage) -> None:
-    site.chain.storage.put(site.chain.place(stage, "2024-01").manifest_key, b"")
+    site.chain.storage.put(site.chain.stage_partition(stage, "2024-01").manifest_key, b"")
 
 
 @pytest.mark.parametrize("left", [0, 17])
@@ -67,7 +67,7 @@ def test_another_source_takes_nothing_away_unasked(site: Site) -> None:
         other = changed(site, catalog_url=empty)
         other.sync()
         assert len(other.published()) == 20
-        raw = other.chain.raw.current("2024-01")
+        raw = other.chain.raw.reusable_manifest("2024-01")
         assert raw is not None
         assert not run_check("deletions", other.chain.storage, raw).passed
         list(rebuild(other.chain, ["2024-01"], allow_deletes=True))
@@ -89,11 +89,11 @@ def test_a_filter_that_leaves_nothing_takes_nothing_away_unasked(site: Site) -> 
 
 
 def test_a_count_that_is_behind_is_told_and_is_no_failure(site: Site) -> None:
-    raw = site.chain.raw.current("2024-01")
+    raw = site.chain.raw.reusable_manifest("2024-01")
     assert raw is not None
-    behind = raw.model_copy(update={"details": {**raw.details, "claimed": 15}, "ledger": raw.ledger})
+    behind = raw.model_copy(update={"details": {**raw.details, "matched": 15}, "ledger": raw.ledger})
     outcome = run_check("complete", site.chain.storage, behind)
     assert outcome.passed
     assert "20 items came, more than the source counts (15)" in outcome.description
-    ahead = raw.model_copy(update={"details": {**raw.details, "claimed": 25}})
+    ahead = raw.model_copy(update={"details": {**raw.details, "matched": 25}})
     assert not run_check("complete", site.chain.storage, ahead).passed

@@ -11,11 +11,11 @@ import pytest
 
 from demo.server import create_app, serve
 from stac_manager.errors import StacManagerError
-from stac_manager.pipeline import STAGES, Chain, Look, Mode, Stage, quarantine_key, read_tombstones, run_check
-from stac_manager.pipeline.layout import moved_key
-from stac_manager.pipeline.moves import mark_moves
-from stac_manager.pipeline.rebuild import rebuild
-from stac_manager.pipeline.targeted import find_homes, published_in, replay, take_items
+from stac_manager.pipeline import STAGES, Chain, Mode, Stage, SyncPlanner, quarantine_key, read_tombstones, run_check
+from stac_manager.pipeline.state.paths import rescan_mark
+from stac_manager.pipeline.sync.moved_items import mark_moved
+from stac_manager.pipeline.sync.runs import rebuild
+from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, published_in, replay
 from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339
 from tests.pipeline.site import Site
@@ -77,7 +77,7 @@ def test_an_item_that_is_gone_at_the_source_goes_and_leaves_a_tombstone(site: Si
     del site.items[0]
     assert site.sync()["2024-01"].changes.deleted == 1
     assert "i1-00" not in site.everywhere()
-    raw = site.chain.raw.current("2024-01")
+    raw = site.chain.raw.reusable_manifest("2024-01")
     assert [tomb["id"] for tomb in read_tombstones(site.chain.storage, raw)] == ["i1-00"]
 
 
@@ -86,7 +86,7 @@ def test_an_item_that_comes_back_loses_its_tombstone(site: Site) -> None:
     site.sync()
     site.items.append(gone)
     site.sync()
-    raw = site.chain.raw.current("2024-01")
+    raw = site.chain.raw.reusable_manifest("2024-01")
     assert list(read_tombstones(site.chain.storage, raw)) == []
     assert site.everywhere()["i1-00"] == ["2024-01"]
 
@@ -133,7 +133,7 @@ def test_what_is_held_back_does_not_hold_up_what_is_new(site: Site) -> None:
     site.items.append(item("newer", "2024-01-15T00:00:00Z", 20))
     site.sync()
     assert {"new", "newer", "i1-00"} <= set(site.published("2024-01"))
-    raw = site.chain.raw.current("2024-01")
+    raw = site.chain.raw.reusable_manifest("2024-01")
     assert raw is not None
     assert not run_check("deletions", site.chain.storage, raw).passed
     assert run_check("ledger_balances", site.chain.storage, raw).passed
@@ -280,7 +280,7 @@ def test_a_source_that_stops_to_filter_is_compared_instead(tmp_path: Path, monke
         site.sync()
         items[0] = item("i1-00", "2024-01-01T10:00:00Z", 10, cloud=5)
         site.sync()
-        assert site.chain.memory.load().language == "query"
+        assert site.chain.sync_state.load().updated_filter == "query"
         items.append(item("new", "2024-03-15T00:00:00Z", 20))
         monkeypatch.setattr("demo.server._tests", lambda query: [])
         site.sync()
@@ -288,7 +288,7 @@ def test_a_source_that_stops_to_filter_is_compared_instead(tmp_path: Path, monke
         items.append(item("newer", "2024-03-15T00:00:00Z", 30))
         site.sync()
         assert site.everywhere()["newer"] == ["2024-03"]
-        assert site.chain.memory.load().language == "no"
+        assert site.chain.sync_state.load().updated_filter == "no"
 
 
 def test_a_refused_item_does_not_keep_the_watermark_from_being_known(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_a_refused_item_does_not_keep_the_watermark_from_being_known(tmp_path: P
     with serve(create_app([make_collection()], items, extensions=("sort", "query"))) as url:
         site = Site(url, items, tmp_path)
         list(rebuild(site.chain, site.chain.partitions()))
-        assert site.chain.memory.load().watermark == format_rfc3339(LONG_AGO)
+        assert site.chain.sync_state.load().watermark == format_rfc3339(LONG_AGO)
 
 
 def test_a_partition_with_a_missing_file_is_made_whole(site: Site) -> None:
@@ -309,7 +309,7 @@ def test_a_partition_with_a_missing_file_is_made_whole(site: Site) -> None:
 def test_a_damaged_manifest_holds_up_nothing_and_is_made_anew(site: Site, stage: Stage) -> None:
     site.sync()
     before = site.files()
-    place = site.chain.place(stage, "2024-02")
+    place = site.chain.stage_partition(stage, "2024-02")
     site.chain.storage.put(place.manifest_key, b'{"version": 1, ')
     site.items.append(item("new", "2024-03-15T00:00:00Z", 10))
     assert {"2024-02", "2024-03"} <= set(site.sync())
@@ -333,13 +333,13 @@ def test_an_item_whose_move_is_not_dated_is_always_published(site: Site) -> None
 
 
 @pytest.mark.parametrize("done", STAGES[:-1])
-@pytest.mark.parametrize("looked_at", [False, True])
-def test_an_item_stays_until_it_is_published_where_it_moved_to(site: Site, done: Stage, looked_at: bool) -> None:
+@pytest.mark.parametrize("probe_cursor", [False, True])
+def test_an_item_stays_until_it_is_published_where_it_moved_to(site: Site, done: Stage, probe_cursor: bool) -> None:
     site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
     for stage in STAGES[: STAGES.index(done) + 1]:
         site.chain.run(stage, "2024-03")
-    if looked_at:
-        assert mark_moves(site.chain.storage, "c") == []
+    if probe_cursor:
+        assert mark_moved(site.chain.storage, "c") == []
     site.run("2024-01")
     assert site.everywhere()["i1-00"] == ["2024-01"]
     site.sync()
@@ -374,7 +374,7 @@ def test_an_item_that_moves_on_before_it_came_anywhere_stays_until_it_does(site:
         site.items[0] = item("i1-00", time, minutes)
         site.run("2024-01")
         assert site.everywhere()["i1-00"] == ["2024-01"]
-    site.chain.storage.delete(moved_key("c", "2024-02"))
+    site.chain.storage.delete(rescan_mark("c", "2024-02"))
     site.run("2024-01")
     assert site.everywhere()["i1-00"] == ["2024-01"]
     site.sync()
@@ -407,7 +407,7 @@ def test_an_item_that_is_refused_where_it_moved_to_does_not_stay(site: Site, fau
 def test_an_item_that_does_not_come_where_it_moved_to_stays_no_longer_than_that_is_read(site: Site) -> None:
     site.items[0] = item("i1-00", "2024-03-09T10:00:00Z")
     site.run("2024-01")
-    site.chain.storage.delete(moved_key("c", "2024-03"))
+    site.chain.storage.delete(rescan_mark("c", "2024-03"))
     site.run("2024-01")
     assert "i1-00" not in site.published("2024-01")
 
@@ -417,9 +417,9 @@ def test_what_is_written_by_another_run_is_not_marked_but_at_the_next_look(site:
     site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
     site.run("2024-03")
     with ThreadPoolExecutor(1) as other, site.chain.locked("2024-01"):
-        assert other.submit(mark_moves, storage, "c").result() == []
-    assert mark_moves(storage, "c") == ["2024-01"]
-    assert mark_moves(storage, "c") == []
+        assert other.submit(mark_moved, storage, "c").result() == []
+    assert mark_moved(storage, "c") == ["2024-01"]
+    assert mark_moved(storage, "c") == []
 
 
 def test_a_quarantine_file_that_is_behind_is_seen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,7 +494,7 @@ def test_a_few_changed_items_are_validated_and_the_rest_is_not(site: Site, monke
 def test_single_items_are_taken_over_and_nothing_else(site: Site) -> None:
     site.items[0] = item("i1-00", "2024-01-01T10:00:00Z", 10, cloud=5)
     site.items[1] = item("i1-01", "2024-01-02T10:00:00Z", 10, cloud=5)
-    (result,) = take_items(site.chain, find_homes(site.chain, ["i1-00"]))
+    (result,) = fetch_items_into(site.chain, find_target_partitions(site.chain, ["i1-00"]))
     assert result.changes.modified == 1
     assert "cloud" not in site.published("2024-01")["i1-01"]["properties"]
     site.sync()
@@ -503,15 +503,15 @@ def test_single_items_are_taken_over_and_nothing_else(site: Site) -> None:
 
 def test_a_single_item_that_moved_is_taken_away_where_it_was(site: Site) -> None:
     site.items[0] = item("i1-00", "2024-03-20T10:00:00Z", 10)
-    list(take_items(site.chain, find_homes(site.chain, ["i1-00"])))
+    list(fetch_items_into(site.chain, find_target_partitions(site.chain, ["i1-00"])))
     assert site.everywhere()["i1-00"] == ["2024-03"]
 
 
 def test_an_id_that_the_source_does_not_have_is_no_deletion(site: Site) -> None:
     del site.items[0]
-    homes = find_homes(site.chain, ["i1-00"])
-    assert homes == {}
-    assert list(take_items(site.chain, homes)) == []
+    targets = find_target_partitions(site.chain, ["i1-00"])
+    assert targets == {}
+    assert list(fetch_items_into(site.chain, targets)) == []
     assert published_in(site.chain, "i1-00") == "2024-01"
     assert "i1-00" in site.everywhere()
 
@@ -551,8 +551,8 @@ def test_what_the_first_stage_refused_is_asked_for_again(site: Site) -> None:
 def test_a_dry_look_writes_nothing(site: Site) -> None:
     site.items.append(item("new", "2024-01-15T00:00:00Z", 10))
     before = site.files()
-    (finding,) = Look(Chain.of(site.workflow, "c"), dry=True).run()
-    assert finding.partition == "2024-01"
+    (stale,) = SyncPlanner(Chain.of(site.workflow, "c"), dry=True).plan()
+    assert stale.partition == "2024-01"
     assert site.files() == before
 
 
@@ -578,11 +578,11 @@ def test_the_watermark_is_that_of_what_is_taken_over(tmp_path: Path, monkeypatch
         site = Site(url, items, tmp_path)
         site.sync()
         site.sync()
-        assert site.chain.memory.load().watermark == format_rfc3339(LONG_AGO)
+        assert site.chain.sync_state.load().watermark == format_rfc3339(LONG_AGO)
         items.append(item("new", "2024-01-15T00:00:00Z", 10))
-        look = Look(Chain.of(site.workflow, "c"))
-        assert [finding.mode for finding in look.run()] == ["changes"]
-        look.confirm()
-        assert site.chain.memory.load().watermark == format_rfc3339(LONG_AGO)
+        planner = SyncPlanner(Chain.of(site.workflow, "c"))
+        assert [stale.mode for stale in planner.plan()] == ["changes"]
+        planner.confirm()
+        assert site.chain.sync_state.load().watermark == format_rfc3339(LONG_AGO)
         site.sync()
-        assert site.chain.memory.load().watermark == format_rfc3339(LONG_AGO + timedelta(minutes=10))
+        assert site.chain.sync_state.load().watermark == format_rfc3339(LONG_AGO + timedelta(minutes=10))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stac_manager.errors import StacManagerError
-from stac_manager.pipeline.rebuild import rebuild
+from stac_manager.pipeline.sync.runs import rebuild
 from tests.faults.ask import Ask
 from tests.faults.fault import Fault, When
 from tests.faults.pages import DropItems, NoNext

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HELPERS = {"errors", "items", "times", "windows", "storage", "locks", "scratch", "files", "http", "spool", "config"}
+HELPERS = {
+    "errors",
+    "items",
+    "times",
+    "partitioning",
+    "storage",
+    "locks",
+    "scratch",
+    "files",
+    "http",
+    "spool",
+    "config",
+}
 MODULES = {"discovery", "ingest", "transform", "extension", "validate", "output"}
 ALLOWED_SIBLINGS = {("ingest", "discovery")}  # a STAC API is opened, and its conformance checked, in one place
 
@@ -77,7 +89,10 @@ def test_every_room_of_the_library_says_what_it_exports() -> None:
         names = [
             ast.literal_eval(node.value)
             for node in tree.body
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            and "__all__"
+            in [getattr(target, "id", "") for target in getattr(node, "targets", [getattr(node, "target", None)])]
+            and node.value is not None
         ]
         if path.name == "__main__.py":
             continue

@@ -13,7 +13,7 @@ from stac_manager.http import HttpSettings
 from stac_manager.ingest import IngestModule, Language, SearchFilter, Since, StacApiSource
 from stac_manager.items import loads
 from stac_manager.times import Window, format_rfc3339
-from tests.ingest.test_updates import updated_items
+from tests.ingest.test_updated_filter import updated_items
 from tests.services.pgstac import PgStac, pgstac_api
 from tests.stac_items import make_collection, make_item
 
@@ -59,7 +59,7 @@ def ids_of(ingest: IngestModule) -> list[str]:
 
 
 def hears(found: StacApiSource, window: Window = SUMMER) -> str | None:
-    return asyncio.run(found.hears_updated(window))
+    return asyncio.run(found.detect_updated_filter(window))
 
 
 def test_sort_fields_and_filters_are_declared(api: PgStac) -> None:

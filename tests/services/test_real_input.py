@@ -16,7 +16,7 @@ from stac_assets.definitions import build_defs
 from stac_assets.names import rebuild_job_name
 from stac_manager.config import Workflow, load_workflow
 from stac_manager.output import read_geoparquet, same_after_parquet
-from stac_manager.pipeline import Place, partition_counts, read_refused
+from stac_manager.pipeline import StagePartition, partition_counts, read_rejected
 from stac_manager.storage import Storage
 from stac_manager.times import utc_now
 from tests.services.pgstac import PgStac, pgstac_api
@@ -117,8 +117,8 @@ def quarantined(storage: Storage, workflow: Workflow, collection: str) -> dict[s
     records = {}
     for partition in workflow.scheme().keys(utc_now()):
         for stage in ("raw_items", "validated", "published"):
-            manifest = Place(collection=collection, stage=stage, partition=partition).read(storage)
-            records |= {record["item_id"]: record["error_message"] for record in read_refused(storage, manifest)}
+            manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)
+            records |= {record["item_id"]: record["error_message"] for record in read_rejected(storage, manifest)}
     return records
 
 

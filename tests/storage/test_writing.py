@@ -50,7 +50,7 @@ def test_a_put_that_is_killed_leaves_a_whole_file_and_what_can_be_swept(root: Pa
         assert storage.get("a/big") in versions
         assert storage.list("a") == ["a/big"]
     storage.put("a/big", b"small")
-    storage.sweep("a/big")
+    storage.remove_orphans("a/big")
     assert [path.name for path in (root / "a").iterdir()] == ["big"]
     assert storage.get("a/big") == b"small"
 
@@ -63,16 +63,16 @@ def test_a_sweep_removes_what_is_left_of_a_key_and_nothing_else(root: Path) -> N
         (root / "a" / left).write_text("part")
     for kept in ("x#", "x#1a", "x1"):
         (root / "a" / kept).write_text("whole")
-    storage.sweep("a/x")
+    storage.remove_orphans("a/x")
     assert names(root / "a") == ["b", "b/x", "b/x#1", "x", "x#", "x#1a", "x1", "y", "y#1"]
-    storage.sweep_folder("a")
+    storage.remove_orphans_in("a")
     assert names(root / "a") == ["b", "b/x", "b/x#1", "x", "x#", "x#1a", "x1", "y"]
 
 
 def test_a_sweep_of_what_is_not_there_is_fine(storage: Storage) -> None:
-    storage.sweep("nowhere/x")
-    storage.sweep_folder("nowhere")
-    storage.sweep_folder("")
+    storage.remove_orphans("nowhere/x")
+    storage.remove_orphans_in("nowhere")
+    storage.remove_orphans_in("")
 
 
 def test_a_put_without_room_leaves_what_was_there(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_copy_onto_itself_changes_nothing(storage: Storage) -> None:
     storage.put("a", b"1")
     storage.copy("a", "a")
     assert storage.get("a") == b"1"
-    storage.sweep_folder("")
+    storage.remove_orphans_in("")
     assert storage.list("") == ["a"]
 
 
@@ -142,7 +142,7 @@ def test_a_copy_of_what_is_not_there_is_one_clear_line(storage: Storage) -> None
 def test_a_key_that_names_no_file_of_the_folder_is_refused(root: Path, key: str) -> None:
     storage = Storage(root)
     storage.put("a", b"1")
-    for write in (lambda: storage.put(key, b"2"), lambda: storage.copy("a", key), lambda: storage.sweep(key)):
+    for write in (lambda: storage.put(key, b"2"), lambda: storage.copy("a", key), lambda: storage.remove_orphans(key)):
         with pytest.raises(StorageError, match="is no name for a file") as caught:
             write()
         assert "\n" not in str(caught.value)

@@ -16,9 +16,9 @@ from stac_validator.utilities import set_schema_cache_size
 from stac_validator.validate import StacValidate
 
 from stac_manager.validate import ItemVerdict, SchemaStore, Validator, Verdict
-from stac_manager.validate.addresses import core_schema, kind_of
-from stac_manager.validate.authority import Authority
-from stac_manager.validate.references import SchemaSet, gather
+from stac_manager.validate.reference_validator import ReferenceValidator
+from stac_manager.validate.schema_refs import SchemaSet, collect_schema_set
+from stac_manager.validate.schema_uris import core_schema, kind_of
 
 Item = dict[str, Any]
 
@@ -114,12 +114,12 @@ def test_the_kept_references_change_no_verdict_and_no_message(
             if key in seen or not error.schema or error.message.startswith("unavailable"):
                 continue
             seen.add(key)
-            schemas = gather(store, error.schema)
+            schemas = collect_schema_set(store, error.schema)
             run = plain_run(item, on_disk(schemas, tmp_path), custom=error.schema)
-            finding = Authority(schemas).judge(item)
+            stale = ReferenceValidator(schemas).check(item)
             assert not run.valid
-            assert finding is not None
-            assert finding.failure == error
+            assert stale is not None
+            assert stale.failure == error
     assert len({schema for schema, _ in seen}) > 20
 
 
@@ -132,4 +132,6 @@ def test_what_the_fast_engine_passes_the_authority_passes(corpus_items: list[Ite
     for item in valid:
         kind = kind_of(item, item["stac_version"])
         assert kind is not None
-        assert Authority(gather(store, core_schema(item["stac_version"], kind))).judge(item) is None
+        assert (
+            ReferenceValidator(collect_schema_set(store, core_schema(item["stac_version"], kind))).check(item) is None
+        )

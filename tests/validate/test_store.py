@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stac_manager.errors import UsageError
 from stac_manager.validate import SchemaStore, SchemaUnavailableError
-from stac_manager.validate import fetch as fetch_module
+from stac_manager.validate import schema_download as fetch_module
 from tests.validate.conftest import SchemaServer
 
 CORE = "https://schemas.stacspec.org/v{0}/{1}-spec/json-schema/{1}.json"

@@ -1,0 +1,104 @@
+"""What is taken out of items before they are kept: signatures and keys in addresses, secrets that are soon stale."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+__all__ = ["SECRET_MARKERS", "redact_in_place"]
+
+SECRET_MARKERS = (b"?", b"@")
+"""Where none of these bytes is in an answer, there is nothing to take out."""
+
+_AZURE = frozenset(
+    {
+        "sig",
+        "se",
+        "sp",
+        "st",
+        "sv",
+        "sr",
+        "spr",
+        "srt",
+        "ss",
+        "skoid",
+        "sktid",
+        "skt",
+        "ske",
+        "sks",
+        "skv",
+        "sip",
+        "si",
+        "sdd",
+        "saoid",
+        "suoid",
+        "scid",
+        "rscc",
+        "rscd",
+        "rsce",
+        "expires",
+    }
+)
+"""Parts of a shared access signature: secrets only beside `sig`."""
+
+_ALWAYS = frozenset(
+    {
+        "signature",
+        "awsaccesskeyid",
+        "googleaccessid",
+        "security-token",
+        "token",
+        "access_token",
+        "api_key",
+        "apikey",
+        "api-key",
+        "subscription-key",
+        "sig",
+    }
+)
+
+
+def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
+    """Free every `href` of a JSON value of user names, passwords, signatures and keys, in place; the rest stays.
+
+    Args:
+        value: an item, a collection, or a part of one.
+        names: further query parameters that are secrets, in lower case.
+
+    Returns:
+        Whether anything was taken out.
+    """
+    changed = False
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        if isinstance(member, dict | list):
+            changed |= redact_in_place(member, names)
+        elif name == "href" and isinstance(member, str) and (clean := _clean(member, names)) != member:
+            value[name] = clean
+            changed = True
+    return changed
+
+
+def _clean(href: str, names: frozenset[str]) -> str:
+    if "?" not in href and "@" not in href:
+        return href
+    try:
+        parts = urlsplit(href)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return href
+    azure = any(name == "sig" for name, _ in pairs)
+    kept = [(name, text) for name, text in pairs if not _is_secret(name.lower(), azure, names)]
+    host = parts.netloc
+    if parts.scheme in ("http", "https"):
+        host = host.rpartition("@")[2]
+    if len(kept) == len(pairs) and host == parts.netloc:
+        return href
+    query = urlencode(kept) if len(kept) < len(pairs) else parts.query
+    return parts._replace(netloc=host, query=query).geturl()
+
+
+def _is_secret(name: str, azure: bool, names: frozenset[str]) -> bool:
+    if name.startswith(("x-amz-", "x-goog-")) or name in _ALWAYS or name in names:
+        return True
+    return azure and name in _AZURE

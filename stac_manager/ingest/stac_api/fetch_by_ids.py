@@ -1,0 +1,248 @@
+"""Find items of a STAC API by their ids, in batches; one by one where the server does not hear ids.
+
+Others act on that an item is not there, so it must be certain: a batch that brings less than the server counts, or
+whose pages do not end, fails; and a server that finds nothing at all must find an item that it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from stac_manager.errors import IncompleteError, SourceError
+from stac_manager.http import HttpClient, TooMuchError, public_url
+from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
+from stac_manager.ingest.stac_api.page_parser import FetchedItem, parse_page
+from stac_manager.ingest.stac_api.paging import ApiPage
+from stac_manager.ingest.stac_api.search_requests import SearchRequests
+from stac_manager.ingest.stac_api.spatial_filter import lies_outside
+from stac_manager.ingest.stac_api.window_scan import FetchPage
+from stac_manager.items import RejectedItem
+from stac_manager.times import Window
+
+__all__ = ["FetchByIds"]
+
+_BATCH = 100
+_LONGEST_LIST = 2000
+"""Characters of ids in one URL; servers refuse URLs of 8 kB."""
+
+_EMPTY_PAGES = 10
+_LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
+
+
+@dataclass
+class _Batch:
+    ids: list[str]
+    limit: int
+    found: set[str] = field(default_factory=set)
+    received: int = 0
+    empty: int = 0
+
+    @property
+    def missing(self) -> list[str]:
+        return [item_id for item_id in self.ids if item_id not in self.found]
+
+
+class FetchByIds:
+    """One search for items by their ids.
+
+    Args:
+        client: to ask with.
+        ask: fetches a page.
+        queries: the requests, with the workflow's filters.
+        sink: takes what is found.
+        page_size: items a page to ask for at most.
+        secrets: query parameters, in lower case, that must not stay in any href.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        fetch: FetchPage,
+        search_requests: SearchRequests,
+        sink: PageSink,
+        page_size: int,
+        secrets: frozenset[str],
+    ) -> None:
+        self._client = client
+        self._fetch_page = fetch
+        self._search_requests = search_requests
+        self._sink = sink
+        self._page_size = page_size
+        self._secrets = secrets
+        self._attempts = client.settings.attempts
+        self._under_way = asyncio.Semaphore(2 * client.settings.concurrency)
+        self._found: set[str] = set()
+        self._honours_ids = search_requests.api.search_url is not None
+        self._facts = FetchFacts()
+
+    async def run(self, ids: Sequence[str]) -> FetchFacts:
+        """Hand to the sink what is found.
+
+        Raises:
+            SourceError: the server failed.
+            IncompleteError: it has more of these items than it gave.
+        """
+        wanted = list(dict.fromkeys(ids))
+        if self._honours_ids:
+            alone = [] if self._search_requests.separates_ids else [item_id for item_id in wanted if "," in item_id]
+            listed = [item_id for item_id in wanted if item_id not in set(alone)]
+            await self._together([self._batch(batch) for batch in _batches(listed)])
+            if listed and not self._found and self._honours_ids:
+                self._honours_ids = await self._finds_what_is_there()
+        if not self._honours_ids:
+            alone = [item_id for item_id in wanted if item_id not in self._found]
+        await self._one_by_one(alone)
+        stats, facts = self._client.stats, self._facts
+        facts.requests, facts.retries, facts.received_bytes = stats.requests, stats.retries, stats.received_bytes
+        return facts
+
+    async def _together(self, tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
+        async def in_turn(task: Coroutine[Any, Any, None]) -> None:
+            async with self._under_way:
+                await task
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in tasks:
+                    group.create_task(in_turn(task))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _batch(self, ids: list[str]) -> None:
+        if not self._honours_ids:
+            return
+        batch = _Batch(ids, min(self._page_size, len(ids)))
+        try:
+            last = await self._read(batch)
+        except TooMuchError:
+            if len(ids) == 1:
+                raise
+            half = len(ids) // 2
+            await self._batch(ids[:half])
+            await self._batch(ids[half:])
+            return
+        if batch.missing and self._honours_ids:
+            await self._require_last_page(batch, last)
+
+    async def _read(self, batch: _Batch) -> ApiPage:
+        """The last page of a batch, after all of them went to the sink."""
+        request = self._search_requests(None, batch.limit, ids=batch.ids)
+        asked: set[str] = set()
+        while True:
+            if request.identity in asked:
+                raise self._incomplete("the `next` links run in a circle")
+            asked.add(request.identity)
+            page = await self._fetch_page(request, self._attempts if len(batch.ids) == 1 else min(2, self._attempts))
+            new = self._accept_page(batch, page)
+            if page.next is None or not self._honours_ids:
+                return page
+            if not new and (page.received or batch.empty > _EMPTY_PAGES):
+                raise self._incomplete("the `next` links do not end")
+            request = page.next
+
+    def _accept_page(self, batch: _Batch, page: ApiPage) -> int:
+        """Hand a page on; how many ids it had that the batch had not seen."""
+        before = len(batch.found)
+        wanted = set(batch.ids)
+        batch.received += page.received
+        batch.empty += not page.received
+        batch.found |= wanted & {item.id for item in page.items}
+        batch.found |= wanted & {str(rejection.item_id) for rejection in page.rejected_items}
+        if not {item.id for item in page.items} <= wanted:
+            self._honours_ids = False
+        self._pass_on(wanted, page)
+        return len(batch.found) - before
+
+    def _pass_on(self, wanted: set[str], page: Page) -> None:
+        kept = [item for item in page.items if item.id in wanted and self._is_own(item)]
+        refused = [rejection for rejection in page.rejected_items if _may_be(rejection, wanted)]
+        self._found |= {item.id for item in kept} | {str(rejection.item_id) for rejection in refused}
+        self._facts.pages += 1
+        self._sink(Page(kept, refused, page.received - len(kept) - len(refused)), None)
+
+    def _is_own(self, item: FetchedItem) -> bool:
+        if item.collection not in (self._search_requests.collection, None):
+            return False
+        return not lies_outside(item, self._search_requests.filter)
+
+    async def _require_last_page(self, batch: _Batch, last: ApiPage) -> None:
+        if last.matched is None and last.received >= batch.limit:
+            raise self._incomplete("the last page is full, and has no `next`")
+        if last.matched is None or last.matched <= batch.received:
+            return
+        # pgstac gives the count of a search it knows for a day; with an id that nobody has it is another search
+        nobody = uuid4().hex
+        again = _Batch([*batch.missing, nobody], batch.limit)
+        last = await self._read(again)
+        if last.matched is None or last.matched <= again.received:
+            return
+        nothing = await self._fetch_page(self._search_requests(_LONG_AGO, 1, ids=[nobody]), self._attempts)
+        if not nothing.matched:
+            raise self._incomplete(f"the server counts {last.matched} items, but gave {again.received}")
+
+    def _incomplete(self, reason: str) -> IncompleteError:
+        return IncompleteError(
+            f"{self._search_requests.collection}, items by their ids: {reason}; nothing was taken over"
+        )
+
+    async def _finds_what_is_there(self) -> bool:
+        known = await self._fetch_page(self._search_requests(None, 1), self._attempts)
+        if not known.items:
+            return True
+        item_id = known.items[0].id
+        again = await self._fetch_page(self._search_requests(None, 1, ids=[item_id]), self._attempts)
+        return any(item.id == item_id for item in again.items)
+
+    async def _one_by_one(self, ids: Sequence[str]) -> None:
+        found = len(self._found)
+        await self._together([self._one(item_id) for item_id in ids])
+        if not ids or len(self._found) > found:
+            return
+        known = await self._fetch_page(self._search_requests(None, 1), self._attempts)
+        if known.items and await self._single(known.items[0].id) is None:
+            place = public_url(self._search_requests.item(known.items[0].id).url)
+            raise SourceError(
+                f"GET {place}: is not there, though a search finds it; so it cannot be told what is there"
+            )
+
+    async def _one(self, item_id: str) -> None:
+        page = await self._single(item_id)
+        if page is not None:
+            self._pass_on({item_id}, page)
+
+    async def _single(self, item_id: str) -> Page | None:
+        """A page with the item alone; None where there is no such item."""
+
+        def parse(body: bytes) -> Page:
+            _, items, rejected_items = parse_page(b'{"features":[%s]}' % body, self._secrets)
+            return Page(items, rejected_items)
+
+        request = self._search_requests.item(item_id)
+        try:
+            return await self._client.request(request.method, request.url, parse)
+        except SourceError as error:
+            if str(error).startswith(tuple(f"GET {public_url(request.url)}: HTTP {status}" for status in (404, 410))):
+                return None
+            raise
+
+
+def _batches(ids: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    length = 0
+    for item_id in ids:
+        if batch and (len(batch) == _BATCH or length + len(item_id) > _LONGEST_LIST):
+            yield batch
+            batch, length = [], 0
+        batch.append(item_id)
+        length += len(item_id) + 1
+    if batch:
+        yield batch
+
+
+def _may_be(rejection: RejectedItem, wanted: set[str]) -> bool:
+    return rejection.item_id is None or rejection.item_id in wanted

@@ -1,0 +1,107 @@
+"""One page of a STAC API search, and the request for the next one, whatever way the server links them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin
+
+from stac_manager.errors import SourceError
+from stac_manager.http import HttpClient, origin, public_url
+from stac_manager.ingest.protocol import Page
+from stac_manager.ingest.stac_api.page_parser import parse_page
+
+__all__ = ["ApiPage", "SearchRequest", "fetch_page"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One request of a search."""
+
+    method: str
+    url: str
+    params: Mapping[str, str] | None = None
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Equal for requests that a server cannot tell apart."""
+        return json.dumps([self.method, self.url, self.params, self.body, dict(self.headers)], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiPage(Page):
+    """A page of an item collection, with the server's own count where it gives one."""
+
+    matched: int | None = None
+    next: SearchRequest | None = None
+
+
+async def fetch_page(
+    client: HttpClient, request: SearchRequest, *, attempts: int | None = None, secrets: frozenset[str] = frozenset()
+) -> ApiPage:
+    """Ask for one page.
+
+    Args:
+        client: to ask with.
+        query: what to ask.
+        attempts: instead of the client's own number.
+        secrets: query parameters, in lower case, that must not stay in any href.
+
+    Raises:
+        TooMuchError: the page may be too large for the server.
+        SourceError: the request failed for good, or `next` leaves the host.
+    """
+
+    def parse(body: bytes) -> ApiPage:
+        return _to_page(body, request, secrets)
+
+    return await client.request(
+        request.method,
+        request.url,
+        parse,
+        params=request.params,
+        json=request.body,
+        headers=request.headers,
+        attempts=attempts,
+    )
+
+
+def _to_page(body: bytes, request: SearchRequest, secrets: frozenset[str]) -> ApiPage:
+    envelope, items, rejected_items = parse_page(body, secrets)
+    return ApiPage(items, rejected_items, matched=_matched(envelope), next=_next_request(envelope, request))
+
+
+def _matched(envelope: Mapping[str, Any]) -> int | None:
+    context = envelope.get("context")
+    # the second is how STAC API said it before 1.0.0
+    claims = [envelope.get("numberMatched"), context.get("matched") if isinstance(context, dict) else None]
+    return next((claim for claim in claims if isinstance(claim, int) and not isinstance(claim, bool)), None)
+
+
+def _next_request(envelope: Mapping[str, Any], asked: SearchRequest) -> SearchRequest | None:
+    links = envelope.get("links")
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, dict) and link.get("rel") == "next" and isinstance(link.get("href"), str):
+            return _follow(link, asked)
+    return None
+
+
+def _follow(link: Mapping[str, Any], asked: SearchRequest) -> SearchRequest:
+    url = urljoin(asked.url, link["href"])
+    if origin(url) != origin(asked.url):
+        raise SourceError(f"{public_url(asked.url)}: the `next` link leaves for {public_url(url)}")
+    method = str(link.get("method", "GET")).upper()
+    headers = link.get("headers")
+    body = link.get("body")
+    if method == "POST" and (link.get("merge") or body is None):
+        body = {**(asked.body or {}), **(body or {})}
+    return SearchRequest(
+        method=method,
+        url=url,
+        body=body if method == "POST" else None,
+        headers=headers if isinstance(headers, dict) else {},
+    )

@@ -1,0 +1,41 @@
+"""Whether an item lies where a workflow wants items from, for servers that hear no place beside ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import shapely
+from shapely.geometry import shape
+
+from stac_manager.ingest.stac_api.page_parser import FetchedItem
+from stac_manager.ingest.stac_api.search_filter import SearchFilter
+from stac_manager.items import loads
+
+__all__ = ["lies_outside"]
+
+
+def lies_outside(item: FetchedItem, wanted: SearchFilter) -> bool:
+    """Whether neither the item's geometry nor its bbox touches the place that is wanted.
+
+    Servers judge by either of the two; an item that cannot be judged is not elsewhere.
+    """
+    if wanted.bbox is None and wanted.intersects is None:
+        return False
+    document = loads(item.line)
+    try:
+        places = [_box(wanted.bbox)] if wanted.bbox else []
+        places += [shape(wanted.intersects)] if wanted.intersects else []
+        own = [_box(document["bbox"])] if document.get("bbox") else []
+        own += [shape(document["geometry"])] if document.get("geometry") else []
+    except (shapely.errors.ShapelyError, ValueError, TypeError, LookupError, AttributeError):
+        return False
+    return bool(own) and any(not any(shapely.intersects(place, part) for part in own) for place in places)
+
+
+def _box(bbox: Sequence[float]) -> Any:
+    """The surface of a bbox; one whose west lies above its east crosses the antimeridian."""
+    west, south, east, north = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.union(shapely.box(west, south, 180, north), shapely.box(-180, south, east, north))

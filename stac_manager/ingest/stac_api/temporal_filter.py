@@ -1,0 +1,53 @@
+"""Where items lie in time: in a window or not, and how densely."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from stac_manager.ingest.protocol import Page
+from stac_manager.ingest.stac_api.page_parser import FetchedItem
+from stac_manager.times import Window
+
+__all__ = ["estimate_by_density", "is_within", "uncached_window"]
+
+_ALL_TIMES = Window(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+
+
+def uncached_window(window: Window | None) -> Window:
+    """The window and a part of a second more: servers (pgstac) give for a day the count of a search that they know."""
+    whole = window or _ALL_TIMES
+    part = timedelta(microseconds=1 + secrets.randbelow(999_999))
+    return Window(whole.start, min(whole.end, _ALL_TIMES.end) + part)
+
+
+def is_within(item: FetchedItem, window: Window | None) -> bool:
+    """Whether an item lies in a window by its instant or its range; one whose time cannot be read is refused later."""
+    if window is None:
+        return True
+    try:
+        instant, interval = item.instant(), item.interval()
+    except ValueError:
+        return True
+    if instant is None or interval is None:
+        return True
+    return _within(instant, instant, window) or _within(*interval, window)
+
+
+def _within(start: datetime, end: datetime, window: Window) -> bool:
+    return start <= window.end and end >= window.start
+
+
+def estimate_by_density(page: Page, window: Window) -> int:
+    """Items in the window, if they lie as densely as those of its first page."""
+    times = []
+    for item in page.items:
+        try:
+            times.append(item.instant())
+        except ValueError:
+            continue
+    found = [time for time in times if time is not None]
+    if len(found) < 2:
+        return page.received * 4
+    span = max((max(found) - min(found)).total_seconds(), 1.0)
+    return int(page.received * max(1.0, (window.end - window.start).total_seconds() / span))

@@ -1,0 +1,388 @@
+"""Read a window of a STAC API in time slices, and prove of each that nothing is missing.
+
+A slice is proven when its last page has no `next` and is not full, and its items are as many as the server claims,
+where it makes a claim that holds. A slice that cannot be proven is cut in three and read again, down to a second; one
+that still cannot be proven fails the fetch. Slices are also cut to be read at once, and to stay below the depth that
+servers page to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from stac_manager.errors import IncompleteError, SourceError
+from stac_manager.http import HttpClient, TooMuchError
+from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
+from stac_manager.ingest.stac_api.paging import ApiPage, SearchRequest
+from stac_manager.ingest.stac_api.temporal_filter import estimate_by_density, is_within, uncached_window
+from stac_manager.times import Window
+
+__all__ = ["WindowScan"]
+
+_PAGES_A_SLICE = 4
+_MAX_PARTS = 64
+_PARTS_WHEN_UNPROVEN = 3
+_MAX_PAGES_WHEN_UNPROVEN = 1000
+_ROUNDING = timedelta(seconds=1)
+_LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
+"""A window that no item lies in."""
+
+_MAX_UNPROVEN = 300
+_MAX_FAILED_PAGES = 40
+"""Pages that failed for good, after which the server is taken to be the fault, not the size of its pages."""
+
+_MAX_DEPTH = 6
+"""How often a window is cut for speed; 64 parts each time are more than any window needs."""
+
+_EMPTY_PAGES = 10
+_USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
+"""A last page of just this size may be one that a server cut off."""
+
+_USUAL_CAPS = frozenset({1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000})
+
+
+@dataclass(eq=False)
+class _Slice:
+    window: Window | None
+    size: int
+    """Items a page to ask for."""
+    parent: _Slice | None = None
+    claim: int | None = None
+    """The server's count, as its latest page says."""
+    ids: set[str] = field(default_factory=set)
+    other_ids: set[str] = field(default_factory=set)
+    """What else came, by id or reason: a page of what came before brings nothing new."""
+    others: int = 0
+    """Members that are none of its items, and that the server counts: refused, or of another collection."""
+    outside: int = 0
+    """Items of another time; they make up for nothing that is missing."""
+    far_outside: int = 0
+    """Those that are outside by more than a server's rounding."""
+    repeats: int = 0
+    changed: bool = False
+    """The server's count changed from one page to the next."""
+    pages: int = 0
+    last_id: str = ""
+
+    @property
+    def depth(self) -> int:
+        return self.parent.depth + 1 if self.parent else 0
+
+    @property
+    def name(self) -> str:
+        return self.window.interval if self.window else "all times"
+
+    @property
+    def received(self) -> int:
+        return len(self.ids) + self.others + (self.outside if self.window is None else 0)
+
+    def restart(self) -> None:
+        self.ids.clear()
+        self.other_ids.clear()
+        self.others = self.outside = self.far_outside = self.repeats = self.pages = 0
+        self.changed = False
+
+
+class _UnprovenSliceError(Exception):
+    """A slice cannot be proven complete as it is."""
+
+    def __init__(self, reason: str, *, smaller: bool = False) -> None:
+        super().__init__(reason)
+        self.smaller = smaller
+        """Whether a smaller page may help."""
+
+
+class _WindowIgnoredError(Exception):
+    """The server does not hear which window it is asked for."""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    parts: int
+
+
+FetchPage = Callable[[SearchRequest, int], Awaitable[ApiPage]]
+BuildRequest = Callable[[Window | None, int], SearchRequest]
+
+
+class WindowScan:
+    """One fetch of one window.
+
+    Args:
+        client: to ask with; its gate bounds how many slices are read at once.
+        build: makes the first query of a window with a page size.
+        build_plain: the same without the filters beside time; None where there are none.
+        ask: fetches a page; the number is how often to try.
+        sink: takes the pages.
+        collection: items of other ones are not taken.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        build: BuildRequest,
+        build_plain: BuildRequest | None,
+        fetch: FetchPage,
+        sink: PageSink,
+        collection: str,
+    ) -> None:
+        self._client = client
+        self._build = build
+        self._build_plain = build_plain
+        self._fetch_page = fetch
+        self._sink = sink
+        self._collection = collection
+        self.facts = FetchFacts()
+        self._trusts_counts = True
+        self._cap: int | None = None
+        """The size of pages that had a `next`: what the server gives at most."""
+        self._works: int | None = None
+        """A page size that was made smaller and then worked."""
+        # more would only wait at the gate, and their deadlines with them
+        self._reading = asyncio.Semaphore(2 * client.settings.concurrency)
+        self._answered = False
+        self._refused_pages = 0
+        self._pages_before_unproven = 0
+        self._largest_claim = 0
+        self._root: _Slice | None = None
+        self._window: Window | None = None
+
+    async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
+        """Read the window; with a limit, one slice until so many items have come.
+
+        Raises:
+            SourceError: the source failed.
+            IncompleteError: a slice cannot be proven complete.
+        """
+        self._window = window
+        try:
+            await self._from(_Slice(window, min(page_size, limit or page_size)), limit)
+        except _WindowIgnoredError:
+            # then pieces prove nothing either: the collection is read as one, and what lies outside is left
+            self._trusts_counts, self._cap = True, None
+            await self._from(_Slice(None, page_size), limit)
+        stats = self._client.stats
+        facts = self.facts
+        facts.requests, facts.retries, facts.received_bytes = stats.requests, stats.retries, stats.received_bytes
+        return facts
+
+    async def _from(self, root: _Slice, limit: int | None) -> None:
+        self._root = root
+        try:
+            if limit is not None:
+                await self._read(root, limit)
+            else:
+                await self._finish(root)
+        except _UnprovenSliceError as unproven:
+            raise self._incomplete(root, str(unproven)) from None
+        except ExceptionGroup as failures:
+            raise _first(failures) from None
+        self.facts.matched = root.claim if self._trusts_counts and root.window == self._window else None
+
+    async def _finish(self, part: _Slice) -> None:
+        """Read a slice, in pieces where needed."""
+        if self._works:
+            part.size = min(part.size, self._works)
+        cut: _Cut | None = _Cut(1)
+        while cut == _Cut(1):
+            try:
+                cut = await self._in_time(part)
+            except _UnprovenSliceError as unproven:
+                cut = self._retry_unproven(part, unproven)
+        if cut is None:
+            self.facts.slices += 1
+        else:
+            await self._cut(part, cut.parts)
+
+    async def _in_time(self, part: _Slice) -> _Cut | None:
+        deadline = self._client.settings.slice_deadline
+        try:
+            async with self._reading, asyncio.timeout(deadline):
+                return await self._read(part)
+        except TimeoutError:
+            raise SourceError(f"{self._collection}, {part.name}: not read within {deadline:g} s") from None
+
+    async def _cut(self, part: _Slice, parts: int) -> None:
+        assert part.window is not None
+        part.ids.clear()
+        async with asyncio.TaskGroup() as group:
+            for window in part.window.split(parts):
+                group.create_task(self._finish(_Slice(window, part.size, part)))
+
+    def _retry_unproven(self, part: _Slice, unproven: _UnprovenSliceError) -> _Cut:
+        """How to read a slice again that could not be proven; one part means as it is, by smaller pages.
+
+        Raises:
+            IncompleteError: there is no other way left.
+        """
+        self._pages_before_unproven = self.facts.pages if not self.facts.splits else self._pages_before_unproven
+        self.facts.splits += 1
+        divisible = part.window is not None and part.window.end - part.window.start >= timedelta(seconds=2)
+        if unproven.smaller:
+            self._refused_pages += 1
+            part.size = max(1, part.size // 2)
+            if not (self._answered and divisible):
+                return _Cut(1)
+        if not divisible or self.facts.splits > _MAX_UNPROVEN or self._refused_pages > _MAX_FAILED_PAGES:
+            raise self._incomplete(part, str(unproven))
+        return _Cut(_PARTS_WHEN_UNPROVEN)
+
+    def _incomplete(self, part: _Slice, reason: str) -> IncompleteError:
+        return IncompleteError(f"{self._collection}, {part.name}: {reason}; nothing was taken over")
+
+    async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
+        """Read the pages of a slice; a `_Cut` if it had better be read in pieces, None if it is proven."""
+        part.restart()
+        request: SearchRequest | None = self._build(part.window, part.size)
+        asked: set[str] = set()
+        empty = 0
+        while request is not None:
+            if request.identity in asked:
+                raise _UnprovenSliceError("the `next` links run in a circle")
+            asked.add(request.identity)
+            page = await self._page(part, request)
+            new = self._accept_page(part, page)
+            if limit is not None and len(part.ids) >= limit:
+                return None
+            if page.next is None:
+                await self._require_proof(part, page)
+                return None
+            if page.received and not new:
+                raise _UnprovenSliceError("a page brought nothing new")
+            empty = 0 if page.received else empty + 1
+            if empty > _EMPTY_PAGES:
+                raise _UnprovenSliceError(f"more than {_EMPTY_PAGES} empty pages in a row")
+            self._cap = max(self._cap or 0, page.received) or None
+            if part.pages == 1 and limit is None and (parts := self._parts(part, page)) > 1:
+                return _Cut(parts)
+            request = page.next
+        return None
+
+    async def _page(self, part: _Slice, request: SearchRequest) -> ApiPage:
+        try:
+            page = await self._fetch_page(request, self._client.settings.attempts if part.size == 1 else 2)
+        except TooMuchError as error:
+            if part.size == 1:
+                item = f"the item after {part.last_id}" if part.last_id else "its first item"
+                raise self._incomplete(part, f"{item} fails even alone on a page: {error}") from None
+            raise _UnprovenSliceError(str(error), smaller=True) from None
+        self._answered = True
+        if self.facts.splits and self.facts.pages > _MAX_PAGES_WHEN_UNPROVEN + 10 * self._pages_before_unproven:
+            raise self._incomplete(part, f"the pages contradict each other still after {self.facts.pages} of them")
+        if part.parent and part.size < part.parent.size:
+            self._works = min(self._works or part.size, part.size)
+        return page
+
+    def _accept_page(self, part: _Slice, page: ApiPage) -> int:
+        """Hand a page on; how many members it had that this slice had not seen."""
+        part.changed |= bool(part.pages) and page.matched != part.claim
+        part.pages += 1
+        part.claim = page.matched
+        self._largest_claim = max(self._largest_claim, page.matched or 0)
+        self.facts.pages += 1
+        own = [item for item in page.items if item.collection in (self._collection, None)]
+        wanted = [item for item in own if is_within(item, part.window or self._window)]
+        before = len(part.ids) + len(part.other_ids)
+        seen = len(part.ids)
+        part.ids.update(item.id for item in wanted)
+        part.other_ids.update(item.id for item in page.items if item.id not in part.ids)
+        part.other_ids.update(f"\0{rejection.item_id} {rejection.error_message}" for rejection in page.rejected_items)
+        part.repeats += len(wanted) - (len(part.ids) - seen)
+        part.outside += len(own) - len(wanted)
+        if len(wanted) < len(own) and part.window:
+            nearby = Window(part.window.start - _ROUNDING, part.window.end + _ROUNDING)
+            part.far_outside += sum(not is_within(item, nearby) for item in own)
+        part.others += len(page.rejected_items) + len(page.items) - len(own)
+        if page.items:
+            part.last_id = page.items[-1].id
+        total = self._root.claim if self._root and self._trusts_counts else None
+        self._sink(Page(wanted, page.rejected_items, len(page.items) - len(wanted)), total)
+        return len(part.ids) + len(part.other_ids) - before
+
+    async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
+        claim = part.claim if self._trusts_counts else None
+        if part.pages == 1 and part.received + part.repeats == claim:
+            return  # on one page, what comes twice is listed twice
+        if claim in _USUAL_CAPS and claim == self._largest_claim and part.pages > 1:
+            raise _UnprovenSliceError(f"the server's count is just {claim}, where many stop counting")
+        if claim is not None and part.received < claim:
+            if part.pages == 1 and await self._recount(part):
+                return  # not where there are more: what went away between pages may hide what is there
+            await self._require_false_count(part, claim)
+            claim = None
+        if part.changed and self._trusts_counts:
+            raise _UnprovenSliceError("the source changed while it was read")
+        if claim is not None and part.received == claim:
+            return
+        if claim is None and part.far_outside and part.window:
+            await self._require_window_honoured()
+        self._require_last_page(part, page, claim)
+
+    async def _recount(self, part: _Slice) -> bool:
+        """Whether the count is met by what came, once the server cannot give one from before a deletion."""
+        again = await self._fetch_page(self._build(uncached_window(part.window), 1), self._client.settings.attempts)
+        if again.matched != part.received or part.outside:
+            return False
+        part.claim = again.matched
+        return True
+
+    async def _require_window_honoured(self) -> None:
+        if not await self._honours_windows():
+            raise _WindowIgnoredError
+        raise _UnprovenSliceError("items of another time came, so the pages may not fit together")
+
+    def _require_last_page(self, part: _Slice, page: ApiPage, claim: int | None) -> None:
+        """Without a count that is met: nothing came twice, and the last page is not one that was cut off."""
+        if part.repeats:
+            raise _UnprovenSliceError("items came more than once, so others may not have come at all")
+        if page.received >= min(part.size, self._cap or part.size):
+            raise _UnprovenSliceError("the last page is full, and has no `next`")
+        if claim is None and page.received in _USUAL_LIMITS and not self._cap:
+            raise _UnprovenSliceError(f"the last page has just {page.received} items, and no `next`")
+
+    async def _require_false_count(self, part: _Slice, claim: int) -> None:
+        """Listen no longer to counts that do not hear the query; a count that does, and is not met, is a doubt."""
+        if not await self._is_false_count(part, claim):
+            raise _UnprovenSliceError(f"the server says it has {claim} items, but its pages brought {part.received}")
+        if part.outside and part.window:
+            raise _WindowIgnoredError
+        self._trusts_counts = False
+
+    async def _is_false_count(self, part: _Slice, claim: int) -> bool:
+        """Whether the server's counts do not hear the query, so that they say nothing."""
+        if part.window is None:
+            return False
+        if not await self._honours_windows():
+            return True
+        if self._build_plain is None:
+            return False
+        plain = await self._fetch_page(self._build_plain(part.window, part.size), self._client.settings.attempts)
+        return plain.matched == claim and any(item.id not in part.ids for item in plain.items)
+
+    async def _honours_windows(self) -> bool:
+        empty = await self._fetch_page(self._build(_LONG_AGO, 1), self._client.settings.attempts)
+        return not (empty.received if empty.matched is None else empty.matched)
+
+    def _parts(self, part: _Slice, page: ApiPage) -> int:
+        """How many pieces a slice with more than one page had better be read in."""
+        window = part.window
+        if window is None or window.end - window.start < timedelta(seconds=2) or part.depth > _MAX_DEPTH:
+            return 1
+        if part.outside > page.received / 2:
+            return 1  # the server does not hear the window, so every piece would hold everything
+        a_page = max(page.received, 1)
+        expected = part.claim if self._trusts_counts else None
+        if expected is None:
+            expected = estimate_by_density(page, window)
+        elif part.parent and part.parent.claim is not None and expected > 0.9 * part.parent.claim:
+            return 1  # cutting does not part these items
+        pages = -(-expected // a_page)
+        return max(1, min(_MAX_PARTS, round(pages / _PAGES_A_SLICE)))
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first

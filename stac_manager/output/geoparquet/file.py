@@ -1,0 +1,142 @@
+"""The Parquet file itself: row groups, and the metadata of GeoParquet and stac-geoparquet."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from pyproj import CRS
+
+from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY
+
+__all__ = ["GeoParquetFile"]
+
+_ROW_GROUP_BYTES = 64 << 20
+"""Arrow memory that makes a row group: few enough column chunks for the footer, small enough to hold."""
+
+_TYPE_NAMES = (
+    "Point",
+    "LineString",
+    "LinearRing",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+    "GeometryCollection",
+)
+
+
+class GeoParquetFile:
+    """A file in the making."""
+
+    def __init__(self, target: Path, collection: dict[str, Any] | None, schema: pa.Schema) -> None:
+        self._schema = _tagged(schema)
+        self._collection = collection
+        # DuckDB 2.0.0 fails on filters of dictionary-encoded members of a struct, as `bbox.xmin < 8 AND …`
+        flat = [field.name for field in self._schema if not pa.types.is_nested(field.type)]
+        self._writer = pq.ParquetWriter(
+            target, self._schema, compression="zstd", compression_level=3, use_dictionary=flat
+        )
+        self._pending: list[pa.Table] = []
+        self._pending_bytes = 0
+        self._seen = {name: _Seen() for name in ("geometry", PROJ_GEOMETRY) if name in schema.names}
+        self.rows = 0
+        self.columns = len(schema)
+
+    def add(self, table: pa.Table) -> None:
+        """Append rows."""
+        for name, seen in self._seen.items():
+            seen.add(table.column(name))
+        self.rows += len(table)
+        self._pending.append(table)
+        self._pending_bytes += table.nbytes
+        if self._pending_bytes >= _ROW_GROUP_BYTES:
+            self._flush()
+
+    def finish(self) -> None:
+        """Write what is left and the metadata."""
+        self._flush()
+        collections = {"collections": {self._collection["id"]: self._collection}} if self._collection else {}
+        metadata = {"geo": self._geo(), "stac-geoparquet": {"version": "1.0.0", **collections}}
+        self._writer.add_key_value_metadata({key: orjson.dumps(value) for key, value in metadata.items()})
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._pending:
+            table = pa.concat_tables(self._pending)
+            self._pending, self._pending_bytes = [], 0
+            # not cast(): for objects with members that are always null it makes arrays that are too short
+            table = pa.Table.from_arrays(table.columns, schema=self._schema)
+            self._writer.write_table(table, row_group_size=len(table))
+
+    def _geo(self) -> dict[str, Any]:
+        """Source: GeoParquet 1.1.0, "File metadata"."""
+        seen = self._seen["geometry"]
+        box = [field.name for field in self._schema.field("bbox").type]
+        primary: dict[str, Any] = {
+            "encoding": "WKB",
+            "geometry_types": seen.types(),
+            "crs": _wgs84(),
+            "edges": "planar",
+            "covering": {"bbox": {name: ["bbox", name] for name in box}},
+        }
+        if seen.bounds is not None:
+            primary["bbox"] = seen.bounds
+        columns = {"geometry": primary}
+        if PROJ_GEOMETRY in self._seen:
+            types = self._seen[PROJ_GEOMETRY].types()
+            columns[PROJ_GEOMETRY] = {"encoding": "WKB", "geometry_types": types, "crs": None}
+        return {"version": "1.1.0", "primary_column": "geometry", "columns": columns}
+
+
+class _Seen:
+    """The types and the extent of a geometry column."""
+
+    def __init__(self) -> None:
+        self._codes: set[tuple[int, bool]] = set()
+        self._low = np.full(3, np.inf)
+        self._high = np.full(3, -np.inf)
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        geometries = shapely.from_wkb(column.to_numpy())
+        has_z = shapely.has_z(geometries)
+        self._codes |= set(zip(shapely.get_type_id(geometries).tolist(), has_z.tolist(), strict=True))
+        coordinates = shapely.get_coordinates(geometries, include_z=bool(has_z.any()))
+        size = coordinates.shape[1]
+        self._low[:size] = np.fmin(self._low[:size], np.fmin.reduce(coordinates, axis=0, initial=np.inf))
+        self._high[:size] = np.fmax(self._high[:size], np.fmax.reduce(coordinates, axis=0, initial=-np.inf))
+
+    def types(self) -> list[str]:
+        """As GeoParquet names them, `Polygon` or `Polygon Z`."""
+        return sorted(_TYPE_NAMES[code] + (" Z" if has_z else "") for code, has_z in self._codes)
+
+    @property
+    def bounds(self) -> list[float] | None:
+        """[xmin, ymin, xmax, ymax], with zmin and zmax if any geometry has z; None for no geometry."""
+        ends = np.isfinite(self._low)
+        return [*self._low[ends].tolist(), *self._high[ends].tolist()] if ends.any() else None
+
+
+def _tagged(schema: pa.Schema) -> pa.Schema:
+    number = schema.get_field_index("geometry")
+    metadata = {
+        "ARROW:extension:name": "geoarrow.wkb",
+        "ARROW:extension:metadata": orjson.dumps({"crs": _wgs84()}),
+    }
+    return schema.set(number, schema.field(number).with_metadata(metadata))
+
+
+@functools.cache
+def _wgs84() -> dict[str, Any]:
+    """What stac-geoparquet writes; GeoParquet takes x for longitude whatever the order of a CRS's axes."""
+    crs: dict[str, Any] = CRS.from_epsg(4326).to_json_dict()
+    return crs

@@ -1,0 +1,200 @@
+"""Items to one stac-geoparquet file: the schema from all items, the rows in chunks, memory that does not grow.
+
+Usually one pass does: the schema is taken from the first chunk and holds for all. When a later chunk shows more, the
+rest is only looked at, and a second pass writes. When items disagree about a type, a vote decides who stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from stac_manager.errors import OutputError
+from stac_manager.items import Item, RejectedItem
+from stac_manager.output.geoparquet.file import GeoParquetFile
+from stac_manager.output.geoparquet.rows import Path as FieldPath
+from stac_manager.output.geoparquet.rows import Row, UnrepresentableItem, row_of
+from stac_manager.output.geoparquet.schema import Node, base_tree, conflicts, layout_of, observe, outvoted, type_votes
+from stac_manager.output.geoparquet.tables import SchemaMismatch, table_of
+
+__all__ = ["GeoParquetResult", "write_geoparquet"]
+
+_CHUNK_ROWS = 1000
+_CHUNK_BYTES = 24 << 20
+"""Rows are parsed together up to the first of these; more saves no time, only costs memory."""
+
+_GUESSED_ROWS = 30
+
+STEP = "published"
+_CHANGED = "the items were not the same when they were read again"
+
+
+@dataclass(frozen=True, slots=True)
+class GeoParquetResult:
+    """What became of the items; `rows` and `refused` add up to all of them."""
+
+    rows: int
+    rejected: list[RejectedItem]
+    """The items that the file does not hold, in the order they came."""
+    columns: int
+    """Top-level columns."""
+
+
+def write_geoparquet(
+    items: Callable[[], Iterable[Item]], target: Path, *, collection: dict[str, Any] | None = None
+) -> GeoParquetResult:
+    """Write items, in their order, to a stac-geoparquet file; the same items give the same bytes.
+
+    `items` is called for each pass, most often one and at most five, and must give the same items each time.
+    `collection` goes into the file's metadata. The file is written in place: to make it appear whole, give a staging
+    path and rename it.
+
+    Source: stac-geoparquet specification 1.0.0; GeoParquet 1.1.0.
+
+    Raises:
+        OutputError: the items were not the same in two passes.
+        OSError: the file cannot be written.
+    """
+    source = _Source(items)
+    tree = base_tree()
+    settled = False
+    while True:
+        attempt = _Pass(source, tree, target, collection)
+        written = attempt.run()
+        if written is not None:
+            return GeoParquetResult(written.rows, source.rejected_items(), written.columns)
+        if attempt.places:
+            source.reject(outvoted(type_votes(source.rows(), attempt.places)))
+            tree = base_tree()
+        elif settled:
+            raise OutputError(_CHANGED)
+        settled = not attempt.places
+
+
+class _Source:
+    """A stream of items that can be read again, without the items that were refused."""
+
+    def __init__(self, items: Callable[[], Iterable[Item]]) -> None:
+        self._items = items
+        self._verdicts: dict[int, UnrepresentableItem] = {}
+        self._rejected: dict[int, RejectedItem] = {}
+
+    def reject(self, verdicts: dict[int, UnrepresentableItem]) -> None:
+        """Have these rows, by number, refused from the next pass on."""
+        if not verdicts.keys() - self._verdicts.keys():
+            raise OutputError(_CHANGED)
+        self._verdicts.update(verdicts)
+
+    def rejected_items(self) -> list[RejectedItem]:
+        return [self._rejected[number] for number in sorted(self._rejected)]
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """The rows with their numbers."""
+        for number, item in enumerate(self._items()):
+            if number in self._rejected:
+                continue
+            try:
+                if number in self._verdicts:
+                    raise self._verdicts[number]
+                row = row_of(item)
+            except UnrepresentableItem as why:
+                self._reject(number, item, why)
+            else:
+                yield number, row
+
+    def _reject(self, number: int, item: Any, why: UnrepresentableItem) -> None:
+        item_id = item.get("id") if isinstance(item, dict) else None
+        known = item_id if isinstance(item_id, str) else None
+        self._rejected[number] = RejectedItem(known, why.error_type, why.reason, STEP, item)
+
+
+def _chunks(rows: Iterable[tuple[int, Row]]) -> Iterator[dict[int, Row]]:
+    chunk: dict[int, Row] = {}
+    size = 0
+    for number, row in rows:
+        chunk[number] = row
+        size += len(row.json)
+        if len(chunk) == _CHUNK_ROWS or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = {}, 0
+    if chunk:
+        yield chunk
+
+
+class _Pass:
+    """One reading of the items, with what is known of their schema so far."""
+
+    def __init__(self, source: _Source, tree: Node, target: Path, collection: dict[str, Any] | None) -> None:
+        self._source = source
+        self._tree = tree
+        self._layout = layout_of(tree)
+        self._open = functools.partial(GeoParquetFile, target, collection)
+        self._file: GeoParquetFile | None = None
+        self._useless = False
+        self.places: list[FieldPath] = []
+        """Where the items disagree about a type."""
+
+    def run(self) -> GeoParquetFile | None:
+        """The finished file, or None when another pass is needed."""
+        try:
+            rows = 0
+            for chunk in _chunks(self._source.rows()):
+                self._add_chunk(chunk)
+                rows += len(chunk)
+            return None if self._useless else self._finish(rows)
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _finish(self, rows: int) -> GeoParquetFile:
+        if self._file is None:
+            self._tree.fields["bbox"].kinds.add("bbox of 4")
+            self._file = self._open(layout_of(self._tree).file)
+        if self._file.rows != rows:
+            raise OutputError(f"{rows} items were taken, but {self._file.rows} rows were written")
+        self._file.finish()
+        return self._file
+
+    def _add_chunk(self, chunk: dict[int, Row]) -> None:
+        table = None
+        if self._file is None and not self.places:
+            self._guess(chunk)
+        if not self.places:
+            with contextlib.suppress(SchemaMismatch):
+                table = table_of(list(chunk.values()), self._layout)
+        if table is None:
+            table = self._widen(chunk)
+        if table is None or self._useless:
+            return
+        if self._file is None:
+            self._file = self._open(self._layout.file)
+        self._file.add(table)
+
+    def _guess(self, chunk: dict[int, Row]) -> None:
+        """Lay out the columns by some of the rows: most often the others have the same."""
+        for row in islice(chunk.values(), 0, None, max(1, len(chunk) // _GUESSED_ROWS)):
+            observe(self._tree, row)
+        if not conflicts(self._tree):
+            self._layout = layout_of(self._tree)
+
+    def _widen(self, chunk: dict[int, Row]) -> pa.Table | None:
+        """The chunk as a table in a layout that also fits what came before, or None when there is none."""
+        verdicts = {number: why for number, row in chunk.items() if (why := observe(self._tree, row))}
+        self.places = conflicts(self._tree)
+        if verdicts:
+            self._source.reject(verdicts)
+        if verdicts or self.places:
+            self._useless = True
+            return None
+        layout = layout_of(self._tree)
+        if not layout.file.equals(self._layout.file):
+            self._useless |= self._file is not None
+        self._layout = layout
+        return table_of(list(chunk.values()), layout, exact=True)

@@ -1,0 +1,104 @@
+"""Partitions as the library sees them: which window an instant belongs to, and what each window is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from stac_manager.errors import UsageError
+from stac_manager.times import Window
+
+__all__ = ["PartitionBy", "PartitionScheme"]
+
+PartitionBy = Literal["day", "week", "month", "year"]
+
+KEY_FORMATS: dict[PartitionBy, str] = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+"""`strftime` formats of partition names, as Dagster's UI shows them; a week is named by its Monday."""
+
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _floor(instant: datetime, by: PartitionBy) -> datetime:
+    day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if by == "week":
+        return max(day, _FIRST + timedelta(days=7)) - timedelta(days=day.weekday())
+    if by == "month":
+        return day.replace(day=1)
+    return day.replace(month=1, day=1) if by == "year" else day
+
+
+def _next(start: datetime, by: PartitionBy) -> datetime:
+    if _LAST - start < timedelta(days=366):
+        return _LAST
+    if by == "year":
+        return start.replace(year=start.year + 1)
+    if by == "month":
+        return (start.replace(day=28) + timedelta(days=4)).replace(day=1)
+    return start + timedelta(days=7 if by == "week" else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionScheme:
+    """How a collection's time is cut. An item belongs to exactly one window, by `stac_manager.items.item_time`."""
+
+    by: PartitionBy
+    start: datetime
+    """Any instant of the first window, aware."""
+    end: datetime | None = None
+    """Any instant of the last window, aware; None: the window of the present."""
+
+    def __post_init__(self) -> None:
+        if self.by not in get_args(PartitionBy):
+            raise UsageError(f"partitions are cut by {', '.join(get_args(PartitionBy))}, not by {self.by!r}")
+
+    @property
+    def first(self) -> datetime:
+        """The start of the first window."""
+        return _floor(self.start, self.by)
+
+    def key_of(self, instant: datetime) -> str:
+        """The name of the window that holds this instant, also outside of the scheme's range."""
+        return _floor(instant, self.by).strftime(KEY_FORMATS[self.by])
+
+    def window(self, key: str) -> Window:
+        """The window of a partition name.
+
+        Raises:
+            UsageError: no partition of this scheme has that name.
+        """
+        try:
+            start = datetime.strptime(key, KEY_FORMATS[self.by]).replace(tzinfo=UTC)
+        except ValueError:
+            start = _FIRST
+        if self.key_of(start) != key or start < self.first:
+            example = self.key_of(self.start)
+            raise UsageError(
+                f"{key!r} is no partition: they are one a {self.by}, named like {example}, from {example} on"
+            )
+        return Window(start, _next(start, self.by))
+
+    def may_have(self, key: str) -> bool:
+        """Whether a partition of that name exists now or will, whatever the clock says."""
+        try:
+            window = self.window(key)
+        except UsageError:
+            return False
+        return self.end is None or window.start <= self.end
+
+    def target_partition(self, instant: datetime) -> str:
+        """The partition that an instant belongs to; the first one holds what lies before it."""
+        return self.key_of(max(instant, self.first))
+
+    def keys(self, now: datetime) -> list[str]:
+        """Every partition name in order, up to the window that holds `now`, or the scheme's end if that is earlier."""
+        return [self.key_of(start) for start in self._starts(now)]
+
+    def _starts(self, now: datetime) -> Iterator[datetime]:
+        last = now if self.end is None else min(now, self.end)
+        start = self.first
+        while start <= last:
+            yield start
+            start = _next(start, self.by)

@@ -1,0 +1,409 @@
+"""The first stage: what the source has in a partition's window, read whole, or merged into what is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from itertools import batched, filterfalse
+from typing import Any
+
+from stac_manager.config import Workflow
+from stac_manager.errors import IncompleteError
+from stac_manager.files import write_lines
+from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
+from stac_manager.items import RejectedItem, dumps
+from stac_manager.partitioning import PartitionScheme
+from stac_manager.pipeline.stages.assigner import PartitionAssigner, Verdict, rejection_key
+from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartition
+from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
+from stac_manager.pipeline.state.stage_files import (
+    StageWriter,
+    compare_indexes,
+    read_index,
+    read_intact_manifest,
+    read_items,
+    read_manifest,
+    read_rejected,
+    remove_orphaned_files,
+)
+from stac_manager.pipeline.sync.deletions import (
+    Deletions,
+    read_pending_deletions,
+    read_retained,
+    require_below_threshold,
+)
+from stac_manager.pipeline.sync.moved_items import mark_new_ids, retained, target_partitions
+from stac_manager.spool import rejected_item_of
+from stac_manager.storage import Storage
+from stac_manager.times import Window, format_rfc3339, parse_rfc3339
+
+__all__ = ["Progress", "RawStage"]
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+"""Hears how many items a step has just handled."""
+
+_RUN_FACTS = ("slices", "splits", "pages", "requests", "retries", "received_bytes")
+
+
+@dataclass
+class _Tally:
+    """What became of the items of one run."""
+
+    skipped: int = 0
+    carried: int = 0
+    added: int = 0
+    moved_out: int = 0
+    """Items of the last generation that now belong elsewhere."""
+    retained: dict[str, str] = field(default_factory=dict)
+    """Those of them that are kept until they have come there."""
+    ids: set[str] = field(default_factory=set)
+    """Of what was received in a merge."""
+
+
+@dataclass
+class RawStage:
+    """Fetches the windows of one collection."""
+
+    workflow: Workflow
+    collection: str
+    storage: Storage
+    source: Source
+    code_version: str
+
+    @cached_property
+    def scheme(self) -> PartitionScheme:
+        """How the collection's time is cut."""
+        return self.workflow.scheme()
+
+    def window(self, partition: str) -> Window:
+        """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
+        window = self.scheme.window(partition)
+        temporal = self.workflow.source.filters.temporal
+        start = max(window.start, temporal.start_date or window.start)
+        return Window(start, min(window.end, temporal.end_date or window.end))
+
+    def stage_partition(self, partition: str) -> StagePartition:
+        """Where the stage of a partition is kept."""
+        return StagePartition(collection=self.collection, stage="raw_items", partition=partition)
+
+    def reusable_manifest(self, partition: str) -> Manifest | None:
+        """What the last run made, if it was made as the workflow says now and nothing says to look again."""
+        manifest = read_manifest(self.storage, self.stage_partition(partition))
+        if manifest is None or manifest.code_version != self.code_version:
+            return None
+        return None if self.storage.size(rescan_mark(self.collection, partition)) is not None else manifest
+
+    def pending_manifest(self, partition: str) -> Manifest | None:
+        """The same, if deletions wait there for a person."""
+        manifest = self.reusable_manifest(partition)
+        return manifest if manifest and manifest.details["pending_deletions"] else None
+
+    def intact_manifest(self, partition: str) -> Manifest | None:
+        """What the last run made, if its files are there too."""
+        return self.reusable_manifest(partition) and read_intact_manifest(self.storage, self.stage_partition(partition))
+
+    def scan(self, partition: str, progress: Progress, *, allow_deletes: bool = False) -> Manifest:
+        """Read the whole window. What the source no longer has goes, unless it is more than a person must confirm.
+
+        Raises:
+            SourceError: the source failed, or is not complete; nothing was changed.
+        """
+        window = self.window(partition)
+        self._store_collection()
+        with ExitStack() as stack:
+            out = stack.enter_context(StageWriter(self.storage, self.stage_partition(partition)))
+            before = out.previous
+            ingest, facts, probe = self._fetch_unchanged(stack, window, progress)
+            tally, assigner = _Tally(skipped=ingest.outside), PartitionAssigner(partition, self.scheme)
+            if before is None and not allow_deletes:
+                require_below_threshold(self.storage, out.stage_partition, ingest, self.workflow.sync.delete_threshold)
+            deletions = self._deletions(before)
+            fetched_items = filterfalse(assigner.is_elsewhere, ingest)
+            deletions.find(
+                ingest, fetched_items, lambda ids: self._moved(ids, partition, before), confirmed=allow_deletes
+            )
+            assigned = ((entry[0], assigner(entry)) for entry in ingest)
+            pending = ((item[0], item) for item in deletions.retained_items())
+            for _, verdict in heapq.merge(assigned, pending, key=lambda pair: pair[0]):
+                tally.skipped += not self._write_item(verdict, out)
+            self._reject(ingest, out)
+            tally.carried = len(deletions.pending) + len(deletions.retained)
+            details = {
+                "matched": facts.matched,
+                "distinct": len(ingest.items) + len(ingest.rejected_items) + ingest.outside,
+                "probe": probe.fingerprint,
+                "newest": format_rfc3339(assigner.newest) if assigner.newest else None,
+            }
+            return self._commit(out, window, ingest, tally, facts, deletions, details)
+
+    def merge(
+        self, partition: str, progress: Progress, fill: Callable[[IngestModule, Window], FetchFacts], *, counted: bool
+    ) -> Manifest | None:
+        """Take over what `fill` brings, and leave the rest as it is; None where only a scan can tell.
+
+        Args:
+            partition: its name.
+            progress: hears how many items were handled.
+            fill: fetches the items that changed; it may bring others.
+            counted: hold the source's count of the window against what the merge comes to.
+        """
+        window, before = self.window(partition), self.intact_manifest(partition)
+        if before is None:
+            return None
+        self._store_collection()
+        with ExitStack() as stack:
+            out = stack.enter_context(StageWriter(self.storage, self.stage_partition(partition)))
+            ingest = stack.enter_context(IngestModule(self.source))
+            probe = asyncio.run(self.source.probe(window)) if counted else None
+            facts = fill(ingest, window)
+            assigner = PartitionAssigner(partition, self.scheme)
+            tally = self._merged(ingest, before, assigner, out, progress)
+            if probe is not None and not _count_adds_up(before.details["matched"], probe.matched, tally):
+                return None
+            details = _merged_details(before, probe, assigner, tally)
+            deletions = self._deletions(before)
+            deletions.carry_over(tally.ids, tally.retained)
+            return self._commit(out, window, ingest, tally, facts, deletions, details)
+
+    def unchanged(self, manifest: Manifest) -> Manifest:
+        """The manifest as that of a run that had nothing to do."""
+        remove_orphaned_files(self.storage, manifest)
+        return manifest.as_unchanged(dict.fromkeys(_RUN_FACTS, 0))
+
+    def differs(self, partition: str, seconds: float) -> tuple[bool, int]:
+        """Read the whole window and compare every item with what is there; nothing is kept.
+
+        Returns:
+            Whether anything differs, and how many requests it took.
+
+        Raises:
+            TimeoutError: it took longer than `seconds`.
+            SourceError: the source failed, or is not complete.
+        """
+        before = self.reusable_manifest(partition)
+        if before is None:
+            return True, 0
+        pending = read_pending_deletions(self.storage, before)
+        with IngestModule(self.source) as ingest:
+            facts = ingest.fetch(self.window(partition), seconds=seconds)
+            assigner = PartitionAssigner(partition, self.scheme)
+            rejected = {rejection_key(rejected_item_of(record)) for record in ingest.rejected_items.records(str)}
+
+            def entries() -> Iterator[tuple[str, str]]:
+                for entry in ingest:
+                    verdict = assigner(entry)
+                    if isinstance(verdict, RejectedItem):
+                        rejected.add(rejection_key(verdict))
+                    elif verdict is not None:
+                        yield verdict[0], verdict[1]
+
+            known = (entry for entry in read_index(self.storage, before) if entry[0] not in pending)
+            if any(kind != "unchanged" for kind, _ in compare_indexes(known, entries())):
+                return True, facts.requests
+        known_refused = {rejection_key(rejected_item_of(record)) for record in read_rejected(self.storage, before)}
+        return rejected != known_refused, facts.requests
+
+    def _fetch_unchanged(
+        self, stack: ExitStack, window: Window, progress: Progress
+    ) -> tuple[IngestModule, FetchFacts, Probe]:
+        """Fetch a window, once more if the source changed meanwhile: pages that shift hide items.
+
+        What still changes is found by the next look at the source, since the probe is the one before the fetch.
+        """
+        before = asyncio.run(self.source.probe(window))
+        for last in (False, True):
+            ingest = stack.enter_context(IngestModule(self.source))
+            facts = ingest.fetch(window, progress=lambda count, _: progress(count))
+            after = asyncio.run(self.source.probe(window))
+            if last or after == before:
+                break
+            log.info("%s, %s: changed while it was read; reading it again", self.collection, window.interval)
+            before = after
+        return ingest, facts, before
+
+    @cached_property
+    def _filters(self) -> str:
+        others = set(type(self.workflow.source).model_fields) - {"filters"}
+        return self.workflow.section_hash("source", leaving_out={"source": others})
+
+    def _deletions(self, before: Manifest | None) -> Deletions:
+        refiltered = before is not None and before.details.get("filters") != self._filters
+        return Deletions(self.storage, before, self.workflow.sync.delete_threshold, refiltered=refiltered)
+
+    def _moved(self, missing: list[str], partition: str, before: Manifest | None) -> dict[str, str | None]:
+        """Which of the ids that did not come with their window the source has elsewhere, and where what stays belongs.
+
+        Such a partition is marked to be read. An id stays only until that was done, whether it came or not.
+
+        Raises:
+            IncompleteError: the source has one of them in this very window, so the scan was not whole.
+        """
+        with IngestModule(self.source) as found:
+            found.find(missing)
+            assigner = PartitionAssigner(partition, self.scheme)
+            here = [entry[0] for entry in found if assigner(entry) is not None]
+            here += [str(record["item_id"]) for record in found.rejected_items.records(str)]
+            if here:
+                raise IncompleteError(
+                    f"{self.collection} {partition}: the source has {here[0]!r}, but left it out of its window; "
+                    "nothing was taken over"
+                )
+            targets = target_partitions(found, self.scheme)
+        return {**dict.fromkeys(targets), **self._retained(targets, before)}
+
+    def _moved_out(self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner) -> dict[str, str]:
+        """Which items of the last generation came, belong elsewhere now, and stay as yet; and where they belong."""
+        moved_out = dict(filter(assigner.is_elsewhere, ingest))
+        if not moved_out:
+            return {}
+        known = (item_id for item_id, _ in read_index(self.storage, before) if item_id in moved_out)
+        return self._retained(
+            target_partitions(((item_id, moved_out[item_id]) for item_id in known), self.scheme), before
+        )
+
+    def _retained(self, targets: dict[str, str | None], before: Manifest | None) -> dict[str, str]:
+        return retained(self.storage, self.collection, targets, read_retained(self.storage, before))
+
+    def _write_item(self, verdict: Verdict, out: StageWriter) -> bool:
+        """Keep or refuse an item; False where it belongs to another partition."""
+        if isinstance(verdict, RejectedItem):
+            out.reject([verdict])
+        elif verdict is not None:
+            out.write(verdict)
+        return verdict is not None
+
+    def _reject(self, ingest: IngestModule, out: StageWriter) -> None:
+        for records in batched(ingest.rejected_items.records(str), 100):
+            out.reject(map(rejected_item_of, records))
+
+    def _merged(
+        self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner, out: StageWriter, progress: Progress
+    ) -> _Tally:
+        tally = _Tally(skipped=ingest.outside, retained=self._moved_out(ingest, before, assigner))
+        old = read_items(self.storage, before)
+        rest = next(old, None)
+        for entry in ingest:
+            item_id, verdict = entry[0], assigner(entry)
+            while rest is not None and rest[0] < item_id:
+                out.write(rest)
+                tally.carried += 1
+                rest = next(old, None)
+            known = rest is not None and rest[0] == item_id
+            here = self._write_item(verdict, out)
+            if rest is not None and known:
+                if item_id in tally.retained:
+                    out.write(rest)
+                    tally.carried += 1
+                rest = next(old, None)
+            tally.ids.add(item_id)
+            tally.skipped += not here
+            tally.moved_out += known and not here
+            tally.added += here and not known
+            progress(1)
+        while rest is not None:
+            out.write(rest)
+            tally.carried += 1
+            rest = next(old, None)
+        self._carry_rejected(ingest, before, out, tally)
+        return tally
+
+    def _carry_rejected(self, ingest: IngestModule, before: Manifest, out: StageWriter, tally: _Tally) -> None:
+        self._reject(ingest, out)
+        tally.ids |= {str(record["item_id"]) for record in ingest.rejected_items.records(str)}
+        fresh = len(out.rejected_items)
+        earlier = (rejected_item_of(record) for record in read_rejected(self.storage, before))
+        out.reject([rejection for rejection in earlier if rejection.item_id not in tally.ids])
+        tally.carried += len(out.rejected_items) - fresh
+
+    def _store_collection(self) -> None:
+        document = dumps(self._collection)
+        key = source_collection_key(self.collection)
+        if self.storage.get(key) != document:
+            with self.storage.lock(collection_lock(self.collection)):
+                self.storage.remove_orphans(key)
+                self.storage.put(key, document)
+
+    @cached_property
+    def _collection(self) -> dict[str, Any]:
+        return self.source.collection()
+
+    def _commit(
+        self,
+        out: StageWriter,
+        window: Window,
+        ingest: IngestModule,
+        tally: _Tally,
+        facts: FetchFacts,
+        deletions: Deletions,
+        details: dict[str, Any],
+    ) -> Manifest:
+        ledger = Ledger(
+            received=ingest.received,
+            carried=tally.carried,
+            passed=out.written,
+            quarantined=len(out.rejected_items),
+            deduplicated=ingest.duplicates,
+            skipped=tally.skipped,
+        )
+        run = {name: getattr(facts, name) for name in _RUN_FACTS}
+        return out.commit(
+            ledger,
+            code_version=self.code_version,
+            details={
+                "interval": window.interval,
+                "filters": self._filters,
+                **details,
+                "pending_deletions": len(deletions.pending),
+            },
+            run={**run, "requests": run["requests"] + 2},
+            files={name: _written(out, name, lines) for name, lines in deletions.files().items()},
+            before_manifest=self._mark_new_ids,
+        )
+
+    def _mark_new_ids(self, manifest: Manifest) -> None:
+        """Say that ids are new here: they may be known elsewhere, from before their items moved."""
+        if manifest.changes.added:
+            mark_new_ids(self.storage, self.collection, manifest.partition)
+
+
+def _written(out: StageWriter, name: str, lines: Iterable[bytes]) -> Any:
+    path = out.folder / f"{name}.ndjson.zst"
+    write_lines(path, lines)
+    return path
+
+
+def _merged_details(
+    before: Manifest, probe: Probe | None, assigner: PartitionAssigner, tally: _Tally
+) -> dict[str, Any]:
+    written = {name: before.details[name] for name in ("matched", "distinct", "probe")}
+    newest = max(filter(None, (assigner.newest, _instant(before.details["newest"]))), default=None)
+    text = format_rfc3339(newest) if newest else None
+    if probe is None:
+        return {**written, "newest": text}
+    grown = tally.added if probe.matched is None else probe.matched - before.details["matched"]
+    return {
+        "matched": probe.matched,
+        "distinct": before.details["distinct"] + grown,
+        "probe": probe.fingerprint,
+        "newest": text,
+    }
+
+
+def _instant(text: str | None) -> datetime | None:
+    return parse_rfc3339(text) if text else None
+
+
+def _count_adds_up(claimed: int | None, matched: int | None, tally: _Tally) -> bool:
+    """Whether the source's count grew by what came: what belongs to other windows may have been counted before."""
+    if claimed is None or matched is None:
+        return claimed is None and matched is None
+    grown = matched - claimed
+    return tally.added - tally.moved_out <= grown <= tally.added + tally.skipped

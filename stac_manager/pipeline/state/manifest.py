@@ -1,0 +1,141 @@
+"""The record of a finished stage of a partition: which files, which counts, from which input. Written last."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stac_manager.errors import LedgerError, StorageError
+from stac_manager.items import safe_name
+from stac_manager.storage import Storage
+
+__all__ = ["STAGES", "Changes", "FileRef", "Ledger", "Manifest", "Stage", "StagePartition"]
+
+Stage = Literal["raw_items", "transformed", "extended", "validated", "published"]
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRef(_Record):
+    """A file of a stage."""
+
+    key: str
+    sha256: str
+    size: int
+    """Bytes."""
+    lines: int
+
+
+class Ledger(_Record):
+    """Where every item went: `received + carried = passed + quarantined + deduplicated + skipped`."""
+
+    received: int
+    carried: int = 0
+    """Taken over from the last generation: not received again, or gone at the source and kept until confirmed."""
+    passed: int
+    quarantined: int = 0
+    deduplicated: int = 0
+    skipped: int = 0
+    """Left out on purpose: the item belongs to another partition."""
+
+    def require_balance(self) -> None:
+        """Raises:
+        LedgerError: the counts do not add up, so an item would be lost.
+        """
+        accounted = self.passed + self.quarantined + self.deduplicated + self.skipped
+        if self.received + self.carried != accounted:
+            carried = f" and {self.carried} were carried over" if self.carried else ""
+            raise LedgerError(
+                f"{self.received} items came in{carried}, but {self.passed} passed, {self.quarantined} quarantined, "
+                f"{self.deduplicated} deduplicated and {self.skipped} skipped make {accounted}"
+            )
+
+
+class Changes(_Record):
+    """What a stage's items are, against what was there before."""
+
+    added: int = 0
+    modified: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+
+
+class Manifest(_Record):
+    """One finished stage of one partition."""
+
+    version: Literal[1] = 1
+    collection: str
+    stage: Stage
+    partition: str
+    code_version: str
+    """Changes when the workflow or the library changes in a way that this stage's result depends on."""
+    input_hash: str | None = None
+    """`content_hash` of the stage before."""
+    content_hash: str
+    """SHA-256 over the ids and contents of the items, and of what was refused."""
+    items: FileRef | None
+    """None where a partition is published without any item."""
+    index: FileRef
+    """Lines of `[id, content hash]`, sorted by id."""
+    rejected: FileRef | None = None
+    ledger: Ledger
+    details: dict[str, Any] = Field(default_factory=dict)
+    """Facts of what the stage holds, for people and later stages."""
+    changes: Changes = Field(default_factory=Changes, exclude=True)
+    """Of the run that made this object. Not stored: a rerun without change changes no byte."""
+    run: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    """Facts of that run, as requests and retries. Not stored either."""
+
+    def as_unchanged(self, run: dict[str, Any] | None = None) -> Manifest:
+        """The manifest as that of a run that found everything as it was."""
+        return self.model_copy(update={"changes": Changes(unchanged=self.index.lines), "run": run or {}})
+
+
+class StagePartition(_Record):
+    """Where a stage of a partition is kept."""
+
+    collection: str
+    stage: Stage
+    partition: str
+
+    @property
+    def folder(self) -> str:
+        """The folder of the stage's own files."""
+        return f"stages/{safe_name(self.collection)}/{self.stage}/{self.partition}"
+
+    @property
+    def manifest_key(self) -> str:
+        """The file that names all others."""
+        return f"{self.folder}/manifest.json"
+
+    def at(self, stage: Stage) -> StagePartition:
+        """The same partition at another stage."""
+        return StagePartition(collection=self.collection, stage=stage, partition=self.partition)
+
+    @property
+    def before(self) -> StagePartition | None:
+        """The stage that this one reads, None for the first."""
+        number = STAGES.index(self.stage)
+        return self.at(STAGES[number - 1]) if number else None
+
+    def read(self, storage: Storage) -> Manifest | None:
+        """The manifest, or None where the stage was never finished.
+
+        Raises:
+            StorageError: the manifest cannot be read or is damaged.
+        """
+        data = storage.get(self.manifest_key)
+        if data is None:
+            return None
+        try:
+            return Manifest.model_validate_json(data)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise StorageError(
+                f"{storage.locate(self.manifest_key)}: is damaged ({reason}); delete it and run the stage again"
+            ) from None

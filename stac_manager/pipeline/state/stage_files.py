@@ -1,0 +1,318 @@
+"""Read and write what a stage of a partition holds: items, their index, and what was refused."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import pyarrow as pa
+
+from stac_manager.errors import StorageError
+from stac_manager.files import read_lines, write_lines
+from stac_manager.items import RejectedItem, dumps, loads
+from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, StagePartition
+from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
+from stac_manager.scratch import scratch_folder
+from stac_manager.spool import QuarantineRecord, RejectedItemBuffer
+from stac_manager.storage import Storage
+from stac_manager.times import timestamp
+
+__all__ = [
+    "StageWriter",
+    "StagedItem",
+    "compare_indexes",
+    "read_file",
+    "read_index",
+    "read_intact_manifest",
+    "read_items",
+    "read_manifest",
+    "read_rejected",
+    "remove_orphaned_files",
+]
+
+log = logging.getLogger(__name__)
+
+_BUFFER = 1 << 20
+
+StagedItem = tuple[str, str, bytes]
+"""Id, content hash, JSON line."""
+
+Entry = tuple[str, str]
+"""Id and content hash."""
+
+
+def read_file(storage: Storage, key: str | None) -> Iterator[bytes]:
+    """The lines of a file of a stage; none where there is no such file."""
+    if key is not None:
+        with storage.local_copy(key) as path:
+            yield from read_lines(path)
+
+
+def _lines(storage: Storage, ref: FileRef | None) -> Iterator[bytes]:
+    return read_file(storage, ref.key if ref else None)
+
+
+def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[str, str]]:
+    """Id and content hash of every item of a stage, sorted by id."""
+    for line in _lines(storage, manifest.index if manifest else None):
+        item_id, digest = loads(line)
+        yield item_id, digest
+
+
+def read_items(storage: Storage, manifest: Manifest) -> Iterator[StagedItem]:
+    """Id, content hash and JSON line of every item of a stage before `published`, sorted by id."""
+    lines = _lines(storage, manifest.items)
+    for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
+        yield item_id, digest, line
+
+
+def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[QuarantineRecord]:
+    """The quarantine records of a stage."""
+    for line in _lines(storage, manifest.rejected if manifest else None):
+        yield loads(line)
+
+
+class StageWriter:
+    """Collects what a stage makes, then puts it in place: files named by their content first, the manifest last.
+
+    Use as a context manager; without `commit` nothing changes.
+    """
+
+    def __init__(self, storage: Storage, stage_partition: StagePartition) -> None:
+        self.storage = storage
+        self.stage_partition = stage_partition
+        self.previous = read_intact_manifest(storage, stage_partition)
+        self.written = 0
+        self.rejected_items = RejectedItemBuffer()
+        self._open = ExitStack()
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        self.folder = self._open.enter_context(scratch_folder())
+        self.storage.remove_orphans_in(self.stage_partition.folder)
+        self._open.enter_context(self.rejected_items)
+        self._items = pa.output_stream(str(self.folder / "items.ndjson.zst"), "zstd", _BUFFER)
+        self._index = pa.output_stream(str(self.folder / "index.ndjson.zst"), "zstd", _BUFFER)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._items.close()
+            self._index.close()
+        finally:
+            self._open.close()
+        if isinstance(error, OSError):
+            raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
+
+    def write(self, item: StagedItem, *, with_line: bool = True) -> None:
+        """Pass an item on; items come sorted by id. `with_line` False keeps only its place in the index."""
+        item_id, digest, line = item
+        entry = dumps([item_id, digest])
+        self._index.write(entry + b"\n")
+        self._digest.update(entry)
+        if with_line:
+            self._items.write(line + b"\n")
+        self.written += 1
+
+    def reject(self, rejected_items: Iterable[RejectedItem]) -> None:
+        """Put items into quarantine."""
+        self.rejected_items.add(rejected_items)
+
+    def commit(
+        self,
+        ledger: Ledger,
+        *,
+        code_version: str,
+        input_hash: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        run: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path] | None = None,
+        items: Callable[[], FileRef | None] | None = None,
+        before_manifest: Callable[[Manifest], None] | None = None,
+    ) -> Manifest:
+        """Put everything in place and return the manifest.
+
+        Args:
+            ledger: must balance, and agree with what was kept and refused.
+            code_version: of the stage.
+            input_hash: `content_hash` of what was read.
+            details: facts of what the stage holds; each of `files` is added with its key.
+            run: facts of this run, which are not stored.
+            files: further files of the stage, by name.
+            items: puts the items in place, where they are not those that were kept with their lines; called last.
+            before_manifest: hears what is about to be finished.
+
+        Raises:
+            LedgerError: the counts do not balance; nothing was changed.
+            StorageError: a write failed; the manifest, and with it the last generation, is as before.
+        """
+        ledger.require_balance()
+        Ledger(
+            received=ledger.passed + ledger.quarantined, passed=self.written, quarantined=len(self.rejected_items)
+        ).require_balance()
+        self._items.close()
+        self._index.close()
+        with self.storage.lock(partition_lock(self.stage_partition.collection, self.stage_partition.partition)) as lock:
+            extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
+            rejected = self._rejected_file()
+            index = self._put(self.folder / "index.ndjson.zst", self.written)
+            changes = self._changes(index)
+            lock.require()
+            manifest = Manifest(
+                collection=self.stage_partition.collection,
+                stage=self.stage_partition.stage,
+                partition=self.stage_partition.partition,
+                code_version=code_version,
+                input_hash=input_hash,
+                content_hash=self._digest.hexdigest(),
+                items=items() if items else self._put(self.folder / "items.ndjson.zst", self.written),
+                index=index,
+                rejected=rejected,
+                ledger=ledger,
+                details={**(details or {}), **extra},
+                changes=changes,
+                run=dict(run or {}),
+            )
+            if before_manifest:
+                before_manifest(manifest)
+            lock.require()
+            self._put_manifest(manifest)
+        return manifest
+
+    def _rejected_file(self) -> FileRef | None:
+        if not len(self.rejected_items):
+            return None
+        self.rejected_items.keep_first_times(read_rejected(self.storage, self.previous))
+        path = self.folder / "rejected.ndjson.zst"
+        for record in self.rejected_items.records(timestamp):
+            self._digest.update(dumps([record["item_id"], record["error_type"], record["error_message"]]))
+        count = write_lines(path, map(dumps, self.rejected_items.records(timestamp)))
+        return self._put(path, count)
+
+    def _put(self, path: Path, lines: int) -> FileRef:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        name, _, ending = path.name.partition(".")
+        key = f"{self.stage_partition.folder}/{name}-{digest[:16]}.{ending}"
+        size = path.stat().st_size
+        if not self.storage.holds(key, digest, size):
+            self.storage.put(key, path)
+        return FileRef(key=key, sha256=digest, size=size, lines=lines)
+
+    def copy(self, ref: FileRef) -> FileRef:
+        """Put a copy of another stage's file in place, where the items are the same to the byte."""
+        key = f"{self.stage_partition.folder}/{ref.key.rpartition('/')[2]}"
+        if not self.storage.holds(key, ref.sha256, ref.size):
+            self.storage.copy(ref.key, key)
+        return ref.model_copy(update={"key": key})
+
+    def _changes(self, index: FileRef) -> Changes:
+        counts = {"added": 0, "modified": 0, "deleted": 0, "unchanged": 0}
+        if self.previous and self.previous.index == index:
+            return Changes(unchanged=index.lines)
+        now = _lines_of_index(self.folder / "index.ndjson.zst")
+        for kind, _ in compare_indexes(read_index(self.storage, self.previous), now):
+            counts[kind] += 1
+        return Changes(**counts)
+
+    def _put_manifest(self, manifest: Manifest) -> None:
+        data = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        if self.storage.get(self.stage_partition.manifest_key) != data:
+            self.storage.put(self.stage_partition.manifest_key, data)
+        _assemble_quarantine(self.storage, self.stage_partition)
+        for key in orphaned_files(self.storage, manifest):
+            self.storage.delete(key)
+
+
+def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
+    """The manifest, None where the stage was never finished or the manifest is damaged: it is then made anew."""
+    try:
+        return stage_partition.read(storage)
+    except StorageError as error:
+        log.warning("%s", str(error).replace("delete it and run the stage again", "it is made anew"))
+        return None
+
+
+def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
+    """The manifest, None where a file that it names is missing or damaged as well."""
+    manifest = read_manifest(storage, stage_partition)
+    for ref in (manifest.items, manifest.index, manifest.rejected) if manifest else ():
+        if ref and storage.size(ref.key) != ref.size:
+            log.warning("%s: is not what its manifest says, and is made anew", storage.locate(ref.key))
+            return None
+    return manifest
+
+
+def orphaned_files(storage: Storage, manifest: Manifest) -> list[str]:
+    """What is in the folder of a stage and not of its last generation: earlier files, and marks."""
+    stage_partition = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition)
+    named = {ref.key for ref in (manifest.items, manifest.index, manifest.rejected) if ref} | {
+        stage_partition.manifest_key
+    }
+    named |= {value for value in manifest.details.values() if isinstance(value, str)}
+    return [key for key in storage.list(stage_partition.folder) if key not in named]
+
+
+def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
+    """Remove the files that a run left which was killed right after it wrote the manifest; marks stay.
+
+    Where the quarantine file has been lost it is put together again.
+    """
+    if manifest.rejected and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
+        _assemble_quarantine(
+            storage, StagePartition(**manifest.model_dump(include={"collection", "stage", "partition"}))
+        )
+    for key in orphaned_files(storage, manifest):
+        if "." in key.rpartition("/")[2]:
+            storage.delete(key)
+
+
+def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
+    for line in read_lines(path):
+        item_id, digest = loads(line)
+        yield item_id, digest
+
+
+def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    """Walk two indexes, both sorted by id, side by side; what happened to each id in either, and the id."""
+    older, newer = iter(before), iter(now)
+    old, new = next(older, None), next(newer, None)
+    while old or new:
+        if new is None or (old is not None and old[0] < new[0]):
+            assert old is not None
+            yield "deleted", old[0]
+            old = next(older, None)
+        elif old is None or new[0] < old[0]:
+            yield "added", new[0]
+            new = next(newer, None)
+        else:
+            yield "unchanged" if old[1] == new[1] else "modified", new[0]
+            old, new = next(older, None), next(newer, None)
+
+
+def _assemble_quarantine(storage: Storage, stage_partition: StagePartition) -> None:
+    """One file for people, of what all stages of the partition refused; none where nothing was."""
+    key = quarantine_key(stage_partition.collection, stage_partition.partition)
+    manifests = [read_manifest(storage, stage_partition.at(stage)) for stage in STAGES]
+    refs = [manifest.rejected for manifest in manifests if manifest and manifest.rejected]
+    storage.remove_orphans(key)
+    if not refs:
+        storage.delete(key)
+        return
+    with scratch_folder() as folder:
+        path = folder / "quarantine.ndjson"
+        write_lines(path, (line for ref in refs for line in _lines(storage, ref)))
+        if not _same_content(storage, key, path):
+            storage.put(key, path)
+
+
+def _same_content(storage: Storage, key: str, path: Path) -> bool:
+    return storage.size(key) == path.stat().st_size and storage.get(key) == path.read_bytes()

@@ -1,0 +1,121 @@
+"""What the syncs of a collection remember from one to the next. All of it may be lost without losing an item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Literal
+
+import orjson
+from pydantic import BaseModel, Field, ValidationError
+
+from stac_manager.pipeline.state.paths import collection_lock, sync_key
+from stac_manager.storage import Storage
+from stac_manager.times import format_rfc3339, parse_rfc3339
+
+__all__ = ["SyncState", "SyncStateStore"]
+
+
+class SyncState(BaseModel):
+    """What is kept in `sync.json`."""
+
+    made_for: str
+    """Code version of the first stage; what was found out about another source or filter says nothing."""
+    updated_filter: Literal["cql2", "query", "no"] | None = None
+    """How the source filters by `updated`, verified; None: not known yet."""
+    watermark: str | None = None
+    """Every change that the source dates up to this instant is taken over (RFC 3339)."""
+    full_compare_newest: str | None = None
+    """The newest update that was known when a round of complete comparisons began."""
+    full_compare_left: list[str] = Field(default_factory=list)
+    """Partitions that the round has yet to compare. When none is left, `full_compare_newest` is the watermark."""
+    probe_cursor: str | None = None
+    """The old partition that was looked at last; the next look goes on after it."""
+    compared: str | None = None
+    """The partition that was compared in full last."""
+    budget_overrun: int = 0
+    """Requests beyond the budget that a large partition took, and that the next looks save."""
+
+
+class SyncStateStore:
+    """Reads and writes the record of a collection."""
+
+    def __init__(self, storage: Storage, collection: str, made_for: str) -> None:
+        self._storage, self._collection, self._made_for = storage, collection, made_for
+        self._asked_newest = False
+        self.read_only = False
+        """Nothing is written then."""
+
+    def load(self) -> SyncState:
+        """The record; an empty one where there is none, it is damaged, or it was made for another source."""
+        data = self._storage.get(sync_key(self._collection))
+        try:
+            record = SyncState.model_validate_json(data) if data else None
+        except ValidationError:
+            record = None
+        return record if record and record.made_for == self._made_for else SyncState(made_for=self._made_for)
+
+    @contextmanager
+    def change(self) -> Iterator[SyncState]:
+        """The record, to change; written at the end of the block if it did."""
+        if self.read_only:
+            yield self.load()
+            return
+        with self._storage.lock(collection_lock(self._collection)):
+            self._storage.remove_orphans(sync_key(self._collection))
+            record = self.load()
+            yield record
+            data = orjson.dumps(record.model_dump(exclude_defaults=True), option=orjson.OPT_INDENT_2) + b"\n"
+            if self._storage.get(sync_key(self._collection)) != data:
+                self._storage.put(sync_key(self._collection), data)
+
+    def ensure_full_compare(
+        self, partitions: Callable[[], Sequence[str]], newest: Callable[[], datetime | None]
+    ) -> str | None:
+        """Begin a round of complete comparisons where there is neither a watermark nor a round; gives the round.
+
+        Whatever is dated up to `newest` had happened by now, so a partition that is read from now on holds it.
+        """
+        record = self.load()
+        if record.watermark is None and record.full_compare_newest is None and not self._asked_newest:
+            self._asked_newest = True
+            instant = newest()
+            if instant is not None:
+                self.begin_full_compare(partitions(), instant)
+        return self.load().full_compare_newest
+
+    def begin_full_compare(self, partitions: Sequence[str], newest: datetime) -> None:
+        """Begin a round, if none is under way."""
+        with self.change() as record:
+            if record.watermark is None and record.full_compare_newest is None:
+                record.full_compare_newest, record.full_compare_left = format_rfc3339(newest), list(partitions)
+
+    def compared(self, partition: str, cycle: str | None) -> None:
+        """A partition was read whole since the round began, and what it holds is taken over."""
+        if cycle is None or partition not in self.load().full_compare_left:
+            return
+        with self.change() as record:
+            if record.full_compare_newest != cycle or partition not in record.full_compare_left:
+                return
+            record.full_compare_left.remove(partition)
+            if not record.full_compare_left:
+                self._end_full_compare(record)
+
+    def forget_updated_filter(self) -> None:
+        """The source does not filter as it did; the next look finds out anew whether it does."""
+        with self.change() as record:
+            record.updated_filter = None
+
+    def advance(self, newest: datetime) -> None:
+        """Every change up to this instant is taken over."""
+        with self.change() as record:
+            if record.watermark is None or parse_rfc3339(record.watermark) < newest:
+                record.watermark = format_rfc3339(newest)
+
+    @staticmethod
+    def _end_full_compare(record: SyncState) -> None:
+        before = parse_rfc3339(record.watermark) if record.watermark else None
+        newest = parse_rfc3339(record.full_compare_newest or "")
+        record.watermark = format_rfc3339(max(before, newest) if before else newest)
+        record.full_compare_newest = None

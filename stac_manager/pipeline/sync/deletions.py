@@ -1,0 +1,169 @@
+"""What a source no longer has: found by complete scans only, asked for by id, and held back where it is very much.
+
+What goes leaves a tombstone, `{id, content_hash, deleted}`, for as long as it stays away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from stac_manager.errors import IncompleteError
+from stac_manager.ingest import IngestModule
+from stac_manager.items import dumps, loads
+from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
+from stac_manager.pipeline.state.stage_files import (
+    StagedItem,
+    compare_indexes,
+    read_file,
+    read_index,
+    read_intact_manifest,
+    read_items,
+)
+from stac_manager.spool import BufferedItem
+from stac_manager.storage import Storage
+from stac_manager.times import timestamp
+
+__all__ = ["Deletions", "read_pending_deletions", "read_retained", "read_tombstones", "require_below_threshold"]
+
+_MAX_IDS_ASKED = 20_000
+"""Ids that are looked for elsewhere; where more than that are missing, a person has to look anyway."""
+
+
+def _exceeds_threshold(deleted: int, known: int, threshold: float) -> bool:
+    """Whether a person must confirm that so many of the known items are gone: more than a share of them, or all."""
+    return deleted > threshold * known or 0 < deleted == known
+
+
+class Deletions:
+    """What became of the items of the last generation that did not come again.
+
+    Args:
+        storage: where the stages are kept.
+        before: the last generation; None where there is none.
+        threshold: the share of a partition's items above which deletions wait for a person.
+        refiltered: the workflow has other filters since: what they leave out goes, but not all at once.
+    """
+
+    def __init__(self, storage: Storage, before: Manifest | None, threshold: float, *, refiltered: bool) -> None:
+        self._storage, self._before, self._threshold = storage, before, 1.0 if refiltered else threshold
+        self._refiltered = refiltered
+        self.deleted: list[str] = []
+        """Ids that are taken away now."""
+        self.pending: list[str] = []
+        """Ids that are gone at the source and stay here until a person confirms."""
+        self.retained: dict[str, str] = {}
+        """Ids that the source has moved and that stay here until they are published there, and where that is."""
+        self._reappeared: set[str] = set()
+
+    def find(
+        self,
+        ingest: IngestModule,
+        fetched_items: Iterable[BufferedItem],
+        elsewhere: Callable[[list[str]], dict[str, str | None]],
+        *,
+        confirmed: bool,
+    ) -> None:
+        """Compare a complete scan with the last generation.
+
+        Args:
+            ingest: what the scan brought.
+            came: of that what belongs to this partition, sorted by id.
+            elsewhere: which of some ids the source has outside of this partition, and where what stays as yet belongs.
+            confirmed: a person wants what is missing to go, however much it is.
+        """
+        if self._before is None:
+            return
+        missing = self._missing(ingest, fetched_items)
+        moved = elsewhere(missing[:_MAX_IDS_ASKED]) if missing and not self._refiltered else {}
+        self.retained = {item_id: target for item_id in missing if (target := moved.get(item_id))}
+        deleted = [item_id for item_id in missing if item_id not in moved]
+        left = self._before.index.lines - len(moved)
+        if not confirmed and _exceeds_threshold(len(deleted), left, self._threshold):
+            self.pending = deleted
+        else:
+            self.deleted = deleted
+        tombstones = {tombstone["id"] for tombstone in read_tombstones(self._storage, self._before)}
+        self._reappeared = {item_id for item_id, _ in ingest if item_id in tombstones} if tombstones else set()
+
+    def _missing(self, ingest: IngestModule, fetched_items: Iterable[BufferedItem]) -> list[str]:
+        rejected = {record["item_id"] for record in ingest.rejected_items.records(str)}
+        ids = ((item_id, "") for item_id, _ in fetched_items)
+        compared = compare_indexes(read_index(self._storage, self._before), ids)
+        return [item_id for kind, item_id in compared if kind == "deleted" and item_id not in rejected]
+
+    def carry_over(self, received: set[str], retained: dict[str, str]) -> None:
+        """Keep what was held and what was gone as it was, but for the ids that were received now."""
+        self.retained = retained
+        self.pending = sorted(self.pending_before() - received)
+        self._reappeared = received
+
+    def pending_before(self) -> set[str]:
+        """The ids that the last generation held."""
+        return read_pending_deletions(self._storage, self._before)
+
+    def retained_items(self) -> Iterator[StagedItem]:
+        """The items that stay, as they were, sorted by id."""
+        pending = {*self.pending, *self.retained}
+        if pending and self._before:
+            yield from (item for item in read_items(self._storage, self._before) if item[0] in pending)
+
+    def files(self) -> dict[str, Iterable[bytes]]:
+        """What the stage keeps of this: file name -> lines."""
+        tombstones = self._tombstones()
+        files: dict[str, Iterable[bytes]] = {}
+        if self.pending:
+            files["pending_deletion_ids"] = map(dumps, self.pending)
+        if self.retained:
+            files["retained_until_moved"] = map(dumps, self.retained.items())
+        if tombstones:
+            files["tombstones"] = (dumps(tombstones[item_id]) for item_id in sorted(tombstones))
+        return files
+
+    def _tombstones(self) -> dict[str, dict[str, str]]:
+        tombstones = {tombstone["id"]: tombstone for tombstone in read_tombstones(self._storage, self._before)}
+        deleted = set(self.deleted)
+        now = timestamp()
+        for item_id, digest in read_index(self._storage, self._before) if deleted else ():
+            if item_id in deleted:
+                tombstones[item_id] = {"id": item_id, "content_hash": digest, "deleted": now}
+        return {item_id: tombstone for item_id, tombstone in tombstones.items() if item_id not in self._reappeared}
+
+
+def require_below_threshold(
+    storage: Storage, stage_partition: StagePartition, fetched_items: Iterable[BufferedItem], threshold: float
+) -> None:
+    """Where the files of the first stage are lost, what is gone cannot be held back; much of it is then a failure.
+
+    Raises:
+        IncompleteError: more of what a later stage knows is gone than may go unasked.
+    """
+    manifests = (read_intact_manifest(storage, stage_partition.at(stage)) for stage in STAGES[1:])
+    known = {item_id for item_id, _ in read_index(storage, next(filter(None, manifests), None))}
+    deleted = known.difference(item_id for item_id, _ in fetched_items)
+    if _exceeds_threshold(len(deleted), len(known), threshold):
+        raise IncompleteError(
+            f"{stage_partition.collection} {stage_partition.partition}: {len(deleted)} of {len(known)} items are gone "
+            "at the source, and "
+            "cannot be kept, since the files of raw_items are lost or damaged; nothing was taken over. If they are "
+            "really gone, run this partition with --allow-deletes"
+        )
+
+
+def read_pending_deletions(storage: Storage, manifest: Manifest | None) -> set[str]:
+    """The ids that a partition of `raw_items` keeps, though they are gone at the source."""
+    key = manifest.details.get("pending_deletion_ids") if manifest else None
+    return {loads(line) for line in read_file(storage, key)}
+
+
+def read_retained(storage: Storage, manifest: Manifest | None) -> dict[str, str]:
+    """The ids that a partition of `raw_items` keeps until they are published in another one, and in which."""
+    key = manifest.details.get("retained_until_moved") if manifest else None
+    return dict(map(loads, read_file(storage, key)))
+
+
+def read_tombstones(storage: Storage, manifest: Manifest | None) -> Iterator[dict[str, str]]:
+    """What is gone from a partition of `raw_items`, sorted by id: `{id, content_hash, deleted}`."""
+    key = manifest.details.get("tombstones") if manifest else None
+    for line in read_file(storage, key):
+        tombstone: dict[str, str] = loads(line)
+        yield tombstone

@@ -1,0 +1,337 @@
+"""Find out which partitions are behind their source, within a budget of requests.
+
+A look asks, in this order: what is unfinished here; what the source dates after the watermark, where it can be asked
+that; whether the latest windows look as they did, and older ones in turn; and, with what is left, whether partitions in
+turn still are, item by item, what the source has. See docs/sync.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
+from stac_manager.ingest import PAGE_SIZE, IngestModule, target_partition
+from stac_manager.items import content_hash, loads_exactly, safe_name
+from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.state.manifest import STAGES
+from stac_manager.pipeline.state.paths import (
+    CATALOG_KEY,
+    collection_key,
+    dirty_marks_folder,
+    publish_intent,
+    rescan_mark,
+)
+from stac_manager.pipeline.state.stage_files import read_index, read_rejected
+from stac_manager.pipeline.sync.moved_items import mark_moved
+from stac_manager.times import parse_rfc3339, utc_now
+
+__all__ = ["StalePartition", "SyncPlanner"]
+
+log = logging.getLogger(__name__)
+
+_CHECKED_EACH_TIME = 400
+"""Up to so many partitions are checked here at every look; of more, the latest and those whose turn it is."""
+
+_PROBE_SHARE = 6
+"""The part of the budget that looks at older windows may take."""
+
+_MIN_COMPARED_PAGES = 10
+_COMPARED_SHARE = 50
+"""A look compares so many pages, or this part of all pages of the collection, whichever is more, within the budget."""
+
+_MIN_SECONDS = 1.0
+"""Seconds that a request must have left to be worth asking."""
+
+
+_RANKS: dict[Mode, int] = {"resume": 0, "changes": 1, "scan": 2}
+
+
+@dataclass(frozen=True)
+class StalePartition:
+    """A partition that is behind."""
+
+    partition: str
+    mode: Mode
+    """What brings it up to date."""
+    reason: str
+    """One line for a person."""
+
+
+@dataclass
+class _Change:
+    """An item that the source dates after the watermark."""
+
+    item_id: str
+    content_hash: str
+
+
+class SyncPlanner:
+    """One look at one collection.
+
+    Args:
+        chain: of the collection.
+        only: partitions to look at; None for all.
+        confirmed: a person confirmed deletions, so partitions that hold some back are behind.
+        busy: partitions that a run is writing just now; they are left alone.
+        dry: write nothing, not even what was found out.
+        seconds: after which nothing more is asked.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        only: Collection[str] | None = None,
+        confirmed: bool = False,
+        running: Collection[str] = (),
+        dry: bool = False,
+        seconds: float = 1e9,
+    ) -> None:
+        self._chain, self._running, self._confirmed, self._dry = chain, running, confirmed, dry
+        chain.sync_state.read_only = dry
+        self._keys = [key for key in chain.partitions() if only is None or key in only]
+        self._until = time.monotonic() + seconds
+        self._feed: dict[str, list[_Change]] = {}
+        self._feed_newest: datetime | None = None
+        self._feed_known = False
+        self.requests = 0
+        self.found: dict[str, StalePartition] = {}
+
+    def plan(self) -> list[StalePartition]:
+        """Look, and give what is behind, the latest partitions first.
+
+        Raises:
+            SourceError: the source does not answer, and nothing was found out.
+            StorageError: a file cannot be read or written.
+        """
+        self._find_unfinished()
+        try:
+            self._read_change_feed()
+            self._probe_windows()
+            self._compare()
+        except TimeoutError:
+            log.info("%s: the look took too long, and goes on at the next one", self._chain.collection)
+        except SourceError:
+            if not self.found:
+                raise
+        if not self._dry:
+            self.confirm()
+        return [self.found[key] for key in reversed(self._keys) if key in self.found]
+
+    def confirm(self) -> None:
+        """Move the watermark up to the newest change, if all that this look heard of is taken over."""
+        if not self._feed_known or self._feed_newest is None:
+            return
+        if not any(self._missing(partition, changes) for partition, changes in self._feed.items()):
+            self._chain.sync_state.advance(self._feed_newest)
+
+    @property
+    def _seconds_left(self) -> float:
+        left = self._until - time.monotonic()
+        if left < _MIN_SECONDS:
+            raise TimeoutError
+        return left
+
+    def _add(self, partition: str, mode: Mode, reason: str) -> None:
+        """What asks for more stands: a scan does what a merge does, and both go on to the later stages."""
+        known = self.found.get(partition)
+        if partition not in self._running and (known is None or _RANKS[mode] > _RANKS[known.mode]):
+            self.found[partition] = StalePartition(partition, mode, reason)
+
+    def _reads_source(self, partition: str) -> bool:
+        """Whether what was found will be read from the source anyway."""
+        return partition in self.found and self.found[partition].mode != "resume"
+
+    def _find_unfinished(self) -> None:
+        chain, collection = self._chain, self._chain.collection
+        if not self._dry:
+            mark_moved(chain.storage, collection)
+        there = set(chain.storage.list(f"stages/{safe_name(collection)}"))
+        if not self._running and not self._dry:
+            self._republish_documents(there)
+        closely = set(self._keys if len(self._keys) <= _CHECKED_EACH_TIME else self._keys[-_CHECKED_EACH_TIME:])
+        for partition in self._keys:
+            manifests = [chain.stage_partition(stage, partition).manifest_key for stage in STAGES]
+            if manifests[0] not in there:
+                self._add(partition, "scan", "is not there yet")
+            elif rescan_mark(collection, partition) in there:
+                self._add(partition, "scan", "items have moved")
+            elif publish_intent(collection, partition) in there or not there.issuperset(manifests):
+                self._add(partition, "resume", "was not finished")
+            elif self._confirmed and chain.raw.pending_manifest(partition):
+                self._add(partition, "scan", "deletions were held back, and are confirmed")
+            elif partition in closely and not chain.is_up_to_date(partition):
+                self._add(partition, "resume", "was not finished, or the workflow has changed")
+
+    def _republish_documents(self, there: set[str]) -> None:
+        """Write the documents above the partitions where they are missing or behind."""
+        chain, collection = self._chain, self._chain.collection
+        published = f"stages/{safe_name(collection)}/published/"
+        above = (collection_key(collection), CATALOG_KEY)
+        behind = any(key.startswith(f"{dirty_marks_folder(collection)}/") for key in there)
+        if any(key.startswith(published) for key in there):
+            behind |= any(chain.storage.size(key) is None for key in above)
+        if not behind:
+            return
+        try:
+            chain.publish_collection()
+        except StorageError as error:
+            log.warning("%s; the collection is published after what is behind", error)
+
+    def _read_change_feed(self) -> None:
+        """Ask what the source dates after the watermark, wherever in time it lies."""
+        chain = self._chain
+        if not self._keys or not self._has_updated_filter():
+            return
+        since = chain.since()
+        if since is None:
+            return
+        with IngestModule(chain.source) as ingest:
+            try:
+                facts = ingest.fetch(chain.all_time(), since=since, seconds=self._seconds_left)
+            except FilterIgnoredError as error:
+                log.warning("%s; comparing windows instead", error)
+                chain.sync_state.forget_updated_filter()
+                return
+            self.requests += facts.requests
+            for item_id, line in ingest:
+                self._note_change(item_id, line)
+        self._feed_known = True
+        for partition, changes in self._feed.items():
+            if missing := self._missing(partition, changes):
+                self._add(partition, "changes", f"new or changed items: {missing}")
+
+    def _has_updated_filter(self) -> bool:
+        record = self._chain.sync_state.load()
+        if record.updated_filter is None:
+            found = asyncio.run(
+                asyncio.wait_for(self._chain.source.detect_updated_filter(self._chain.all_time()), self._seconds_left)
+            )
+            self.requests += 1
+            with self._chain.sync_state.change() as record:
+                record.updated_filter = found
+        return record.updated_filter in ("cql2", "query")
+
+    def _note_change(self, item_id: str, line: bytes) -> None:
+        try:
+            item = loads_exactly(line)
+            target = target_partition(item, self._chain.scheme)
+        except ValueError:
+            return  # it belongs to no partition; the windows show it, if any can
+        if target in self._keys:
+            self._feed.setdefault(target, []).append(_Change(item_id, content_hash(item)))
+        try:
+            updated = parse_rfc3339(item["properties"]["updated"])
+        except (KeyError, TypeError, ValueError):
+            return
+        if updated <= utc_now() and (self._feed_newest is None or updated > self._feed_newest):
+            self._feed_newest = updated
+
+    def _missing(self, partition: str, changes: list[_Change]) -> int:
+        """How many of these changes are not taken over."""
+        manifest = self._chain.raw.reusable_manifest(partition)
+        if manifest is None:
+            return len(changes)
+        known = dict(read_index(self._chain.storage, manifest))
+        for record in read_rejected(self._chain.storage, manifest):
+            known[record["item_id"]] = content_hash(record["error_context"]["source_data"])
+        return sum(known.get(one.item_id) != one.content_hash for one in changes)
+
+    def _probe_windows(self) -> None:
+        """Ask whether windows look as they did: the latest each time, older ones in turn."""
+        sync = self._chain.workflow.sync
+        for partition in reversed(self._keys[-sync.latest_windows :]):
+            self._probe_window(partition)
+        old = self._keys[: -sync.latest_windows]
+        record, start = self._chain.sync_state.load(), self.requests
+        last = record.probe_cursor
+        for partition in _after(old, last):
+            if self.requests - start >= max(1, sync.request_budget // _PROBE_SHARE):
+                break
+            self._probe_window(partition)
+            last = partition
+        else:
+            return  # all of them had their turn
+        with self._chain.sync_state.change() as record:
+            record.probe_cursor = last
+
+    def _probe_window(self, partition: str) -> None:
+        if self._reads_source(partition) or partition in self._running:
+            return
+        planner = asyncio.run(asyncio.wait_for(self._chain.probe(partition), self._seconds_left))
+        self.requests += 1
+        manifest = self._chain.raw.reusable_manifest(partition)
+        if manifest is None or manifest.details["probe"] != planner.fingerprint:
+            self._add(partition, "scan", "the source shows something else than it did")
+
+    def _compare(self) -> None:
+        """Compare partitions in turn, item by item, with the source."""
+        chain, budget = self._chain, self._share_to_compare()
+        record = chain.sync_state.load()
+        budget, budget_overrun = max(0, budget - record.budget_overrun), max(0, record.budget_overrun - budget)
+        self._begin_full_compare()
+        last, used = record.compared, 0
+        for partition in _after(self._keys, last):
+            if used >= budget:
+                break
+            if not self._reads_source(partition) and partition not in self._running:
+                used += self._compare_one(partition)
+            last = partition
+        else:
+            last = record.compared
+        budget_overrun += max(0, used - budget)
+        self.requests += used
+        if (last, budget_overrun) != (record.compared, record.budget_overrun):
+            with chain.sync_state.change() as record:
+                record.compared, record.budget_overrun = last, budget_overrun
+
+    def _share_to_compare(self) -> int:
+        """Requests: enough for all of a small collection, and for a large one in some fifty looks."""
+        workflow = self._chain.workflow
+        page_size = workflow.processing.page_size or PAGE_SIZE
+        manifests = (self._chain.raw.reusable_manifest(partition) for partition in self._keys[-_CHECKED_EACH_TIME:])
+        pages = sum(-(-manifest.index.lines // page_size) for manifest in manifests if manifest)
+        pages = pages * len(self._keys) // max(1, min(len(self._keys), _CHECKED_EACH_TIME))
+        return max(1, min(workflow.sync.request_budget, max(_MIN_COMPARED_PAGES, pages // _COMPARED_SHARE)))
+
+    def _begin_full_compare(self) -> None:
+        """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
+        record = self._chain.sync_state.load()
+        if (
+            record.updated_filter in ("cql2", "query")
+            and record.watermark is None
+            and record.full_compare_newest is None
+        ):
+            newest = max(self._known_updates(), default=None)
+            if newest is not None:
+                self._chain.sync_state.begin_full_compare(self._keys, newest)
+
+    def _known_updates(self) -> Iterator[datetime]:
+        for partition in self._keys:
+            manifest = self._chain.raw.reusable_manifest(partition)
+            if manifest and manifest.details["newest"]:
+                yield parse_rfc3339(manifest.details["newest"])
+
+    def _compare_one(self, partition: str) -> int:
+        cycle = self._chain.sync_state.load().full_compare_newest
+        try:
+            differs, requests = self._chain.raw.differs(partition, self._seconds_left)
+        except TimeoutError:
+            self._add(partition, "scan", "takes too long to compare in one look, so it is read again")
+            raise
+        if differs:
+            self._add(partition, "scan", "the source has something else than is here")
+        else:
+            self._chain.sync_state.compared(partition, cycle)
+        return requests
+
+
+def _after(keys: list[str], last: str | None) -> list[str]:
+    """The keys in a circle, beginning after `last`."""
+    later = [key for key in keys if last is not None and key > last]
+    return later + keys[: len(keys) - len(later)]

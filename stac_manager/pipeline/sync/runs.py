@@ -1,0 +1,256 @@
+"""Run whole chains without Dagster, and add up what they did."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from stac_manager.config import Workflow
+from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
+from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
+from stac_manager.pipeline.state.manifest import STAGES, Changes, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.stage_files import read_rejected
+from stac_manager.pipeline.sync.moved_items import mark_moved, partitions_to_rescan
+from stac_manager.pipeline.sync.planner import SyncPlanner
+from stac_manager.storage import Storage
+from stac_manager.times import utc_now
+
+__all__ = [
+    "PartitionCounts",
+    "PartitionProgress",
+    "PartitionResult",
+    "partition_counts",
+    "quarantine_reasons",
+    "rebuild",
+    "rescan_moved",
+    "run_partitions",
+    "select",
+    "sync",
+]
+
+log = logging.getLogger(__name__)
+
+_FAILURES_IN_A_ROW = 3
+_MAX_RESCANS = 2
+
+
+@dataclass(frozen=True)
+class PartitionCounts:
+    """The ledger of a whole chain: `fetched + carried = published + quarantined + deduplicated + skipped`."""
+
+    fetched: int = 0
+    carried: int = 0
+    published: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    skipped: int = 0
+
+    @property
+    def balances(self) -> bool:
+        """Whether every fetched item is accounted for."""
+        return self.fetched + self.carried == self.published + self.quarantined + self.deduplicated + self.skipped
+
+
+@dataclass
+class PartitionResult:
+    """What a run of one partition came to."""
+
+    collection: str
+    partition: str
+    counts: PartitionCounts = field(default_factory=PartitionCounts)
+    changes: Changes = field(default_factory=Changes)
+    outcomes: dict[Stage, list[CheckOutcome]] = field(default_factory=dict)
+    manifests: dict[Stage, Manifest] = field(default_factory=dict)
+    error: StacManagerError | None = None
+    """Why the partition failed; what was published before still is."""
+
+    @property
+    def checks(self) -> list[CheckOutcome]:
+        """The checks of all stages."""
+        return [outcome for outcomes in self.outcomes.values() for outcome in outcomes]
+
+
+def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
+    """The ledger of a chain from the manifests of its stages; None where it has not run to the end."""
+    manifests = [
+        StagePartition(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES
+    ]
+    ledgers = [manifest.ledger for manifest in manifests if manifest]
+    if len(ledgers) < len(STAGES):
+        return None
+    return PartitionCounts(
+        fetched=ledgers[0].received,
+        carried=ledgers[0].carried,
+        published=ledgers[-1].passed,
+        quarantined=sum(ledger.quarantined for ledger in ledgers),
+        deduplicated=sum(ledger.deduplicated for ledger in ledgers),
+        skipped=sum(ledger.skipped for ledger in ledgers),
+    )
+
+
+def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
+    """How many items each step refused, by `(step, error_type, error_message)`."""
+    reasons: Counter[tuple[str, str, str]] = Counter()
+    for stage in STAGES:
+        manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)
+        for record in read_rejected(storage, manifest):
+            reasons[stage, record["error_type"], record["error_message"]] += 1
+    return reasons
+
+
+def select(
+    workflow: Workflow, collections: Sequence[str] = (), partitions: Sequence[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """The partitions to run, by collection; empty choices mean all.
+
+    Raises:
+        UsageError: a chosen collection or partition is not in the workflow.
+    """
+    for collection in collections:
+        if collection not in workflow.collections:
+            known = ", ".join(workflow.collections)
+            raise UsageError(f"{collection!r} is not a collection of {workflow.workflow.name}; there are: {known}")
+    scheme = workflow.scheme()
+    every = scheme.keys(utc_now())
+    if not every:
+        raise UsageError(f"{workflow.workflow.name} has no partition yet: its first one starts {scheme.first:%Y-%m-%d}")
+    for partition in partitions:
+        scheme.window(partition)
+        if partition not in every:
+            raise UsageError(f"{partition!r} lies outside of the workflow's partitions, {every[0]} to {every[-1]}")
+    chosen = sorted(set(partitions)) or every
+    return [(collection, chosen) for collection in workflow.collections if not collections or collection in collections]
+
+
+PartitionProgress = Callable[[str, Stage, int], None]
+"""Hears partition, stage and how many items the stage has just handled."""
+
+
+def rebuild(
+    chain: Chain,
+    partitions: Sequence[str],
+    on_progress: PartitionProgress | None = None,
+    *,
+    mode: Mode = "full",
+    allow_deletes: bool = False,
+) -> Iterator[PartitionResult]:
+    """Run all stages and checks of each partition in turn; a partition that fails does not stop the others.
+
+    Args:
+        chain: of the collection.
+        partitions: names, in the order to run them.
+        heard: hears what is being done.
+        mode: how much is done over again.
+        allow_deletes: a person confirmed what is gone at the source, however much it is.
+
+    Raises:
+        SourceError: three partitions in a row failed: the source, or the storage, is not there.
+    """
+    work = ((partition, partial(chain.run, mode=mode, allow_deletes=allow_deletes)) for partition in partitions)
+    yield from run_partitions(chain, work, on_progress)
+    yield from rescan_moved(chain, on_progress)
+
+
+def sync(
+    chain: Chain,
+    only: Sequence[str] | None = None,
+    on_progress: PartitionProgress | None = None,
+    *,
+    allow_deletes: bool = False,
+) -> Iterator[PartitionResult]:
+    """Bring a collection in step with its source, and do no more than that takes.
+
+    Args:
+        chain: of the collection.
+        only: partitions to look at; None for all.
+        heard: hears what is being done.
+        allow_deletes: a person confirmed what is gone at the source, however much it is.
+
+    Raises:
+        SourceError: the source does not answer, or three partitions in a row failed.
+    """
+    planner = SyncPlanner(chain, only=only, confirmed=allow_deletes)
+    stale_partitions = planner.plan()
+    for stale in stale_partitions:
+        log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
+    work = ((one.partition, partial(chain.run, mode=one.mode, allow_deletes=allow_deletes)) for one in stale_partitions)
+    yield from run_partitions(chain, work, on_progress)
+    yield from rescan_moved(chain, on_progress)
+    planner.confirm()
+
+
+def rescan_moved(chain: Chain, on_progress: PartitionProgress | None) -> Iterator[PartitionResult]:
+    """Read the partitions again that items have moved to or away from, each twice at most.
+
+    A source may have an id twice, so there need be no end to it.
+    """
+    done: Counter[str] = Counter()
+    while True:
+        mark_moved(chain.storage, chain.collection)
+        marked = set(partitions_to_rescan(chain.storage, chain.collection)).intersection(chain.partitions())
+        behind = sorted(partition for partition in marked if done[partition] < _MAX_RESCANS)
+        if not behind:
+            return
+        done.update(behind)
+        work = ((partition, partial(chain.run, mode="scan")) for partition in behind)
+        for result in run_partitions(chain, work, on_progress):
+            if result.error:
+                done[result.partition] = _MAX_RESCANS
+            yield result
+
+
+def run_partitions(
+    chain: Chain, work: Iterable[tuple[str, Callable[..., Manifest]]], on_progress: PartitionProgress | None
+) -> Iterator[PartitionResult]:
+    """Run all stages and checks of each partition, each by its own function; publish the collection at the end."""
+    failures, published = 0, False
+    try:
+        for partition, run in work:
+            result = PartitionResult(chain.collection, partition)
+            try:
+                with chain.locked(partition):
+                    _run_partition(chain, result, run, on_progress)
+                failures, published = 0, True
+            except (SourceError, StorageError, LedgerError, OutputError) as error:
+                result.error = error
+                failures += 1
+            yield result
+            if failures == _FAILURES_IN_A_ROW:
+                raise SourceError(f"{chain.collection}: stopped after {failures} partitions in a row failed")
+    finally:
+        if published:
+            chain.publish_collection()
+
+
+def _run_partition(
+    chain: Chain, result: PartitionResult, run: Callable[..., Manifest], on_progress: PartitionProgress | None
+) -> None:
+    for stage in STAGES:
+
+        def progress(count: int, stage: Stage = stage) -> None:
+            if on_progress:
+                on_progress(result.partition, stage, count)
+
+        manifest = result.manifests[stage] = run(stage, result.partition, progress)
+        result.outcomes[stage] = check_stage(chain.storage, manifest)
+        if stage == "published":
+            result.changes = manifest.changes
+    result.counts = partition_counts(chain.storage, chain.collection, result.partition) or PartitionCounts()
+
+
+def check_stage(storage: Storage, manifest: Manifest) -> list[CheckOutcome]:
+    """Every check of a stage.
+
+    Raises:
+        LedgerError: a blocking check failed.
+    """
+    outcomes = [run_check(name, storage, manifest) for name in CHECKS[manifest.stage]]
+    for outcome in outcomes:
+        if outcome.blocking and not outcome.passed:
+            stage_partition = f"{manifest.collection} {manifest.partition} {manifest.stage}"
+            raise LedgerError(f"{stage_partition}: {outcome.name} failed: {outcome.description}")
+    return outcomes

@@ -1,0 +1,129 @@
+"""Take over single items by their ids, and replay what was refused, without reading whole windows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+
+from stac_manager.ingest import FetchFacts, IngestModule, target_partition
+from stac_manager.items import loads_exactly
+from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.stage_files import read_index, read_manifest, read_rejected
+from stac_manager.pipeline.sync.runs import PartitionProgress, PartitionResult, rescan_moved, run_partitions
+from stac_manager.times import Window
+
+__all__ = ["fetch_items_into", "find_target_partitions", "has_quarantine", "published_in", "replay"]
+
+log = logging.getLogger(__name__)
+
+
+def find_target_partitions(chain: Chain, ids: Collection[str]) -> dict[str, list[str]]:
+    """The ids that the source has, by the partition that they belong to now.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    keys = set(chain.partitions())
+    targets: dict[str, list[str]] = {}
+    with IngestModule(chain.source) as ingest:
+        ingest.find(sorted(ids))
+        for item_id, line in ingest:
+            try:
+                target = target_partition(loads_exactly(line), chain.scheme)
+            except ValueError as error:
+                log.warning("%s %s: %s", chain.collection, item_id, error)
+                continue
+            if target in keys:
+                targets.setdefault(target, []).append(item_id)
+    return targets
+
+
+def fetch_items_into(
+    chain: Chain, targets: Mapping[str, Sequence[str]], on_progress: PartitionProgress | None = None
+) -> Iterator[PartitionResult]:
+    """Fetch items by their ids, and take them over into the partitions that they belong to.
+
+    Args:
+        chain: of the collection.
+        homes: ids by partition, from `find_target_partitions`.
+        heard: hears what is being done.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    yield from run_partitions(
+        chain, ((target, partial(_fetch_into, chain, ids)) for target, ids in sorted(targets.items())), on_progress
+    )
+    yield from rescan_moved(chain, on_progress)
+
+
+def published_in(chain: Chain, item_id: str) -> str | None:
+    """The partition that an id is in here."""
+    for partition in chain.partitions():
+        manifest = chain.raw.reusable_manifest(partition)
+        if any(known == item_id for known, _ in read_index(chain.storage, manifest)):
+            return partition
+    return None
+
+
+def _fetch_into(
+    chain: Chain, ids: Sequence[str], stage: Stage, partition: str, progress: Callable[[int], None]
+) -> Manifest:
+    if stage != "raw_items":
+        return chain.run(stage, partition, progress, mode="resume")
+
+    def found(ingest: IngestModule, window: Window) -> FetchFacts:
+        return ingest.find(ids)
+
+    merged = chain.raw.merge(partition, progress, found, counted=False)
+    return merged or chain.run(stage, partition, progress, mode="scan")
+
+
+def has_quarantine(chain: Chain, partition: str) -> bool:
+    """Whether any stage of a partition refused something."""
+    stage_partitions = (
+        StagePartition(collection=chain.collection, stage=stage, partition=partition) for stage in STAGES
+    )
+    return any(
+        manifest.rejected
+        for stage_partition in stage_partitions
+        if (manifest := read_manifest(chain.storage, stage_partition))
+    )
+
+
+def replay(
+    chain: Chain, partitions: Sequence[str], on_progress: PartitionProgress | None = None
+) -> Iterator[PartitionResult]:
+    """Try again what was refused, and nothing else; what passes now moves into the published partition.
+
+    What the first stage refused is asked for again by its id. What a later stage refused is judged again as it was
+    fetched. A stage whose part of the workflow has changed does all of its items again.
+
+    Args:
+        chain: of the collection.
+        partitions: names; those without quarantine are passed over.
+        heard: hears what is being done.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    work = ((key, partial(_replay, chain)) for key in partitions if has_quarantine(chain, key))
+    yield from run_partitions(chain, work, on_progress)
+    yield from rescan_moved(chain, on_progress)
+
+
+def _replay(chain: Chain, stage: Stage, partition: str, progress: Callable[[int], None]) -> Manifest:
+    manifest = read_manifest(chain.storage, chain.stage_partition(stage, partition))
+    records = list(read_rejected(chain.storage, manifest))
+    if not records:
+        return chain.run(stage, partition, progress, mode="resume")
+    if stage == "raw_items":
+        ids = sorted({record["item_id"] for record in records if record["item_id"]})
+        return (
+            _fetch_into(chain, ids, stage, partition, progress)
+            if ids
+            else chain.run(stage, partition, progress, mode="resume")
+        )
+    return chain.run(stage, partition, progress, mode="replay")
