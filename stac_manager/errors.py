@@ -7,6 +7,8 @@
     ├── InputError              exit 2: an input file cannot be read
     ├── SourceError             the source did not answer as a source of items must
     │   └── IncompleteError     the source says it has items that could not be fetched
+    ├── ItemStepError           a transform or an extension cannot change an item
+    ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
@@ -24,9 +26,11 @@ __all__ = [
     "ConfigError",
     "IncompleteError",
     "InputError",
+    "ItemStepError",
     "LedgerError",
     "NotSupportedError",
     "OutputError",
+    "PluginError",
     "Problem",
     "SourceError",
     "StacManagerError",
@@ -98,6 +102,19 @@ class IncompleteError(SourceError):
 
 class FilterIgnoredError(SourceError):
     """The source no longer heeds a filter that it did heed; what it gave is no answer to what was asked."""
+
+
+class ItemStepError(StacManagerError):
+    """A transform or an extension cannot change this item; the item goes to quarantine with the error's text."""
+
+    error_type = "ItemStepFailed"
+    """A short stable name of the reason, which quarantine shows; a subclass may have its own."""
+
+
+class PluginError(StacManagerError):
+    """A package adds something by an entry point that cannot be loaded, or whose name is there already."""
+
+    exit_code = 2
 
 
 class StorageError(StacManagerError):

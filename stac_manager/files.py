@@ -16,7 +16,9 @@ from typing import IO, Any
 import pyarrow as pa
 
 from stac_manager.errors import InputError, StorageError
-from stac_manager.items import Item, RejectedItem, dumps, features_of, iter_lines, loads, loads_exactly
+from stac_manager.feature_collections import features_of
+from stac_manager.items import Item, dumps, iter_lines, loads, loads_exactly
+from stac_manager.quarantine import RejectedItem
 
 __all__ = ["ITEM_ENDINGS", "atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
 

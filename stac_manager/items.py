@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,10 +18,8 @@ from stac_manager.times import parse_rfc3339
 
 __all__ = [
     "Item",
-    "RejectedItem",
     "content_hash",
     "dumps",
-    "features_of",
     "item_interval",
     "item_problem",
     "item_time",
@@ -37,22 +33,6 @@ __all__ = [
 
 Item = dict[str, Any]
 """A STAC Item as parsed JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedItem:
-    """An item that a step refused: kept in quarantine with its reason, never dropped."""
-
-    item_id: str | None
-    """None where the item has no usable id."""
-    error_type: str
-    """A short stable name, as `InvalidItem`."""
-    error_message: str
-    """One line for a person."""
-    step: str
-    """The stage that refused it."""
-    source_data: Any
-    """The item as it came, so that it can be replayed."""
 
 
 def loads(data: bytes | str) -> Any:
@@ -108,68 +88,6 @@ def content_hash(item: Any) -> str:
     Two items have the same hash exactly when they are equal as JSON, however a server ordered their members.
     """
     return hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _has_non_json(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(_has_non_json(member) for member in value.values())
-    if isinstance(value, list):
-        return any(_has_non_json(member) for member in value)
-    return False
-
-
-def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[RejectedItem]]:
-    """Split an item collection into its envelope, its items and the items that are not strict JSON.
-
-    One `NaN` makes the whole page unreadable to a strict parser; the page is then read leniently, so that only the
-    items that hold the fault are refused.
-
-    Raises:
-        ValueError: the page is not JSON at all, or holds no `features` array.
-    """
-    try:
-        page = orjson.loads(data)
-        strict = True
-    except orjson.JSONDecodeError:
-        page = _loads_lenient(data)
-        strict = False
-    if not isinstance(page, dict) or not isinstance(page.get("features"), list):
-        raise ValueError("not an item collection: no `features` array")
-    features = page.pop("features")
-    if strict:
-        return page, features, []
-    items: list[Item] = []
-    rejected_items: list[RejectedItem] = []
-    for feature in features:
-        rejection = _strictness_rejection(feature, step)
-        if rejection is None:
-            items.append(feature)
-        else:
-            rejected_items.append(rejection)
-    return page, items, rejected_items
-
-
-def _loads_lenient(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _strictness_rejection(feature: Any, step: str) -> RejectedItem | None:
-    reason = "holds NaN or Infinity, which JSON does not have" if _has_non_json(feature) else None
-    if reason is None:
-        try:
-            orjson.dumps(feature)
-        except TypeError as error:
-            reason = f"cannot be written as JSON: {error}"
-    if reason is None:
-        return None
-    item_id = feature.get("id") if isinstance(feature, dict) else None
-    text = json.dumps(feature, ensure_ascii=True)
-    return RejectedItem(item_id if isinstance(item_id, str) else None, "InvalidJson", reason, step, text)
 
 
 def item_problem(item: Any) -> str | None:

@@ -22,9 +22,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stac_manager.errors import InputError, UsageError
 from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
-from stac_manager.items import Item, RejectedItem, dumps, item_problem, loads, printable
+from stac_manager.items import Item, dumps, item_problem, loads, printable
+from stac_manager.quarantine import RejectedItem, quarantine_record
 from stac_manager.scratch import scratch_folder
-from stac_manager.spool import quarantine_record
 from stac_manager.times import format_rfc3339, parse_interval, timestamp, utc_now
 
 __all__ = [
@@ -99,6 +99,14 @@ class Run:
                 item_id = value.get("id") if isinstance(value, dict) else None
                 name = item_id if isinstance(item_id, str) else None
                 self.reject(RejectedItem(name, "NotAnItem", f"the item {problem}", step, value))
+            else:
+                yield value
+
+    def accepted(self, values: Iterable[Item | RejectedItem]) -> Iterator[Item]:
+        """The items of a step; what it rejects counts as failed."""
+        for value in values:
+            if isinstance(value, RejectedItem):
+                self.reject(value)
             else:
                 yield value
 

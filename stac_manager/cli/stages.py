@@ -28,7 +28,7 @@ def transform_metadata(run: Run, source: str, mapping_schema: str | None, audit_
         if value:
             raise not_yet(option)
     check_target(output)
-    run.write(output, TransformModule().apply(run.items(source, "transformed")))
+    run.write(output, run.accepted(TransformModule().apply(run.items(source, "transformed"))))
 
 
 @click.command("apply-extensions", no_args_is_help=True)
@@ -48,4 +48,4 @@ def apply_extensions(run: Run, source: str, extension: str | None, extension_con
         if value:
             raise not_yet(option)
     check_target(output)
-    run.write(output, ExtensionModule().apply(run.items(source, "extended")))
+    run.write(output, run.accepted(ExtensionModule().apply(run.items(source, "extended"))))

@@ -11,7 +11,7 @@ import orjson
 
 from stac_manager.cli.common import Run, console, progress, shared_options, values_of
 from stac_manager.errors import InputError
-from stac_manager.items import RejectedItem
+from stac_manager.quarantine import RejectedItem
 from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator, Verdict
 
 __all__ = ["validate"]

@@ -10,6 +10,7 @@ from stac_manager.config.model import (
     Processing,
     Sync,
     Transformation,
+    TransformConfig,
     Validation,
     Workflow,
     WorkflowInfo,
@@ -17,6 +18,7 @@ from stac_manager.config.model import (
 from stac_manager.config.sources import (
     ApiKeyAuth,
     Auth,
+    BaseSourceConfig,
     BasicAuth,
     BearerAuth,
     JsonApiConfig,
@@ -33,6 +35,7 @@ from stac_manager.config.support import unsupported
 __all__ = [
     "ApiKeyAuth",
     "Auth",
+    "BaseSourceConfig",
     "BasicAuth",
     "BearerAuth",
     "ExtensionConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "StaticCatalogConfig",
     "Sync",
     "TemporalFilter",
+    "TransformConfig",
     "Transformation",
     "Validation",
     "Workflow",

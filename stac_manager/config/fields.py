@@ -36,6 +36,7 @@ __all__ = [
     "Where",
     "dagster_name",
     "refuse",
+    "relocated",
     "rule",
 ]
 
@@ -82,6 +83,25 @@ def refuse(broken: Iterable[Broken]) -> None:
     errors = [InitErrorDetails(type=rule(expected), loc=where, input=None) for where, expected in broken]
     if errors:
         raise ValidationError.from_exception_data("rules", errors)
+
+
+_KEPT = frozenset({"missing", "extra_forbidden"})
+
+
+def relocated(error: ValidationError, *where: str | int) -> ValidationError:
+    """The errors of a model that a plugin brings, as seen from the section that it stands in."""
+    details = error.errors(include_url=False, include_input=False)
+    return ValidationError.from_exception_data(
+        error.title,
+        [
+            InitErrorDetails(
+                type=one["type"] if one["type"] in _KEPT else rule(one.get("ctx", {}).get("expected") or one["msg"]),
+                loc=(*where, *one["loc"]),
+                input=None,
+            )
+            for one in details
+        ],
+    )
 
 
 def dagster_name(text: str) -> str:

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PlainValidator,
     SecretStr,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -29,10 +30,12 @@ from stac_manager.config.fields import (
     Section,
     Text,
     refuse,
+    relocated,
     rule,
 )
 from stac_manager.config.sources import SourceConfig
 from stac_manager.partitioning import PartitionBy, PartitionScheme
+from stac_manager.registry import EXTENSIONS, OUTPUTS, TRANSFORMS, Registry
 
 __all__ = [
     "ExtensionConfig",
@@ -41,11 +44,15 @@ __all__ = [
     "Partitions",
     "Processing",
     "Sync",
+    "TransformConfig",
     "Transformation",
     "Validation",
     "Workflow",
     "WorkflowInfo",
 ]
+
+_OUTPUT_FORMATS = ("parquet", "json", "pgstac")
+"""What a workflow may name without a plugin; `config.support` says which of them are there yet."""
 
 _NAME = r"[A-Za-z0-9_-]{1,63}"
 _OWNER = r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
@@ -93,15 +100,47 @@ class WorkflowInfo(Section):
     """Who answers for the catalog: e-mail addresses, or teams as team:name."""
 
 
-class Transformation(Section):
-    """How items are rewritten."""
+def _step_config(registry: Registry[Any], config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """The config of a step as its own model takes it; a name that is not known is told elsewhere."""
+    name = info.data.get("name")
+    if isinstance(name, str) and name in registry:
+        try:
+            registry.get(name).Config.model_validate(config)
+        except ValidationError as error:
+            raise relocated(error) from None
+    return config
 
-    mapping_schema: Annotated[
-        str | dict[str, Any],
-        PlainValidator(_mapping_schema),
-        WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]}),
-    ]
+
+class TransformConfig(Section):
+    """A transform that every item passes."""
+
+    name: Text
+    """The name of the transform."""
+
+    config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    """What the transform needs to know."""
+
+    @field_validator("config")
+    @classmethod
+    def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return _step_config(TRANSFORMS, config, info)
+
+
+class Transformation(Section):
+    """How items are rewritten: by a mapping, or by transforms that other packages bring."""
+
+    mapping_schema: (
+        Annotated[
+            str | dict[str, Any],
+            PlainValidator(_mapping_schema),
+            WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, {"type": "object", "minProperties": 1}]}),
+        ]
+        | None
+    ) = None
     """The path of a mapping file, or the mapping itself."""
+
+    transforms: tuple[TransformConfig, ...] = ()
+    """Transforms by name, applied in this order."""
 
 
 class ExtensionConfig(Section):
@@ -110,8 +149,13 @@ class ExtensionConfig(Section):
     name: Text
     """The name of the extension, as alternate-assets."""
 
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     """What the extension needs to know."""
+
+    @field_validator("config")
+    @classmethod
+    def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return _step_config(EXTENSIONS, config, info)
 
 
 class Validation(Section):
@@ -130,15 +174,25 @@ class Validation(Section):
     """true: schemas are never fetched; items that need an unknown one count as unchecked."""
 
 
+def _output_format(value: str) -> str:
+    known = (*_OUTPUT_FORMATS, *OUTPUTS.plugin_names)
+    if value not in known:
+        raise rule(f"one of {', '.join(known)}")
+    return value
+
+
+OutputFormat = Annotated[
+    str, AfterValidator(_output_format), WithJsonSchema({"enum": list(_OUTPUT_FORMATS), "type": "string"})
+]
+
+
 class OutputConfig(Section):
     """Where the catalog is published, and as what."""
 
     path: Location = "./data"
     """A folder, or a bucket as s3://…, gs://… or az://…; everything is kept below it."""
 
-    format: Annotated[
-        tuple[Literal["parquet", "json", "pgstac"], ...], Field(min_length=1), AfterValidator(_each_once)
-    ] = ("parquet",)
+    format: Annotated[tuple[OutputFormat, ...], Field(min_length=1), AfterValidator(_each_once)] = ("parquet",)
     """The formats to publish in."""
 
     organize_by: Literal["collection"] = "collection"

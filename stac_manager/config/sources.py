@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from stac_manager.config.fields import Collections, HttpUrl, Location, Section, Text
+from stac_manager.config.fields import Collections, HttpUrl, Location, Section, Text, relocated
 from stac_manager.config.filters import Filters
+from stac_manager.registry import SOURCES
 
 __all__ = [
     "ApiKeyAuth",
     "Auth",
+    "BaseSourceConfig",
     "BasicAuth",
     "BearerAuth",
     "JsonApiConfig",
@@ -86,15 +96,25 @@ class OAuth2Auth(Section):
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, Field(discriminator="type")]
 
 
-class _SourceConfig(Section):
+class BaseSourceConfig(Section):
+    """What every source of items has; the section of a plugin's source type derives from this too."""
+
+    type: str
+    """The type of source."""
+
     collections: Collections
     """The exact ids of the collections; `stac-manager discover-collections` lists what a catalog has."""
 
     filters: Filters = Field(default_factory=Filters)
     """Which items of the collections are wanted; without filters, all of them."""
 
+    @property
+    def address(self) -> str:
+        """Where the items are read from, for messages."""
+        raise NotImplementedError
 
-class StacApiConfig(_SourceConfig):
+
+class StacApiConfig(BaseSourceConfig):
     """A STAC API that can be searched."""
 
     type: Literal["stac_api"] = "stac_api"
@@ -115,7 +135,7 @@ class StacApiConfig(_SourceConfig):
         return self.catalog_url
 
 
-class StaticCatalogConfig(_SourceConfig):
+class StaticCatalogConfig(BaseSourceConfig):
     """A catalog of linked JSON files."""
 
     type: Literal["static_catalog"]
@@ -133,7 +153,7 @@ class StaticCatalogConfig(_SourceConfig):
         return self.catalog_url
 
 
-class LocalFilesConfig(_SourceConfig):
+class LocalFilesConfig(BaseSourceConfig):
     """Tables or item files in folders that this machine can read."""
 
     type: Literal["local_files"]
@@ -151,7 +171,7 @@ class LocalFilesConfig(_SourceConfig):
         return self.paths[0]
 
 
-class RasterFilesConfig(_SourceConfig):
+class RasterFilesConfig(BaseSourceConfig):
     """Rasters whose headers tell what their items hold."""
 
     type: Literal["raster_files"]
@@ -182,7 +202,7 @@ class Pagination(Section):
     """The query parameter of the page size."""
 
 
-class JsonApiConfig(_SourceConfig):
+class JsonApiConfig(BaseSourceConfig):
     """An API that answers with JSON records that are not STAC items."""
 
     type: Literal["json_api"]
@@ -213,8 +233,23 @@ def _type_of_source(value: Any) -> Any:
     return {"type": "stac_api", **value} if isinstance(value, dict) else value
 
 
-SourceConfig = Annotated[
+def _of_plugin(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """A source type that an entry point adds is checked by the model that comes with it."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in SOURCES.plugin_names:
+        return handler(value)
+    try:
+        return SOURCES.get(kind).config.model_validate(value)
+    except ValidationError as error:
+        raise relocated(error, kind) from None
+
+
+_BuiltIn = Annotated[
     StacApiConfig | StaticCatalogConfig | LocalFilesConfig | RasterFilesConfig | JsonApiConfig,
     Field(discriminator="type"),
-    BeforeValidator(_type_of_source),
 ]
+
+if TYPE_CHECKING:
+    SourceConfig = BaseSourceConfig
+else:
+    SourceConfig = Annotated[SerializeAsAny[_BuiltIn], WrapValidator(_of_plugin), BeforeValidator(_type_of_source)]

@@ -7,13 +7,16 @@ from typing import Any
 
 from stac_manager.config.fields import Where
 from stac_manager.config.model import Workflow
+from stac_manager.registry import EXTENSIONS, OUTPUTS, SOURCES, TRANSFORMS, Registry
 
 __all__ = ["unsupported", "unsupported_in"]
 
+PLANNED_SOURCES = ("static_catalog", "local_files", "raster_files", "json_api")
+PLANNED_FORMATS = ("json", "pgstac")
+
 _ABSENT: tuple[tuple[Where, str, str], ...] = (
     (("source", "profile"), "a provider profile", "takes limits and page sizes from `processing`"),
-    (("transformation",), "a transformation", "publishes items as they come"),
-    (("extensions",), "adding extensions", "publishes items as they come"),
+    (("transformation", "mapping_schema"), "a mapping", "takes `transformation.transforms` by name"),
     (("validation", "schemas"), "a list of further schemas", "looks schemas up in `validation.schema_dirs`"),
 )
 
@@ -30,15 +33,29 @@ def unsupported_in(data: Mapping[str, Any]) -> list[tuple[Where, str]]:
 
 def _refused(data: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     kind = _at(data, ("source", "type"))
-    if kind in ("static_catalog", "local_files", "raster_files", "json_api"):
-        yield ("source", "type"), _sentence(f"the source type {kind}", "reads `stac_api`")
+    if kind in PLANNED_SOURCES and kind not in SOURCES:
+        yield ("source", "type"), _sentence(f"the source type {kind}", f"reads {_names(SOURCES)}")
     for where, what, instead in _ABSENT:
         if _at(data, where):
             yield where, _sentence(what, instead)
     formats = _at(data, ("output", "format"))
     for index, name in enumerate(formats if isinstance(formats, list | tuple) else ()):
-        if name in ("json", "pgstac"):
-            yield ("output", "format", index), _sentence(f"the format {name}", "publishes `parquet`")
+        if name in PLANNED_FORMATS and name not in OUTPUTS:
+            yield ("output", "format", index), _sentence(f"the format {name}", f"publishes {_names(OUTPUTS)}")
+    yield from _unknown_steps(data, ("extensions",), EXTENSIONS)
+    yield from _unknown_steps(data, ("transformation", "transforms"), TRANSFORMS)
+
+
+def _unknown_steps(data: Mapping[str, Any], where: Where, registry: Registry[Any]) -> Iterator[tuple[Where, str]]:
+    steps = _at(data, where)
+    for index, step in enumerate(steps if isinstance(steps, list | tuple) else ()):
+        name = _at(step, ("name",))
+        if isinstance(name, str) and name not in registry:
+            yield (*where, index, "name"), _sentence(f"this {registry.kind}", f"has {_names(registry)}")
+
+
+def _names(registry: Registry[Any]) -> str:
+    return ", ".join(f"`{name}`" for name in registry.names) or "none; packages can add some"
 
 
 def _sentence(what: str, instead: str) -> str:

@@ -6,24 +6,29 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
+from stac_manager.dedup import BufferedItem, DedupBuffer
 from stac_manager.ingest.partition_assignment import belongs_to, target_partition
-from stac_manager.ingest.protocol import FetchFacts, FilterLanguage, Page, PageSink, Probe, Since, Source
+from stac_manager.ingest.protocol import NO_FILTER, FetchFacts, Page, PageSink, Probe, Since, Source, SourceType
+from stac_manager.ingest.routing import ReadOnceSource, RoutedSource
 from stac_manager.ingest.stac_api.search_filter import SearchFilter
 from stac_manager.ingest.stac_api.source import PAGE_SIZE, StacApiSource
-from stac_manager.spool import BufferedItem, DedupBuffer, RejectedItemBuffer
+from stac_manager.quarantine import RejectedItemBuffer
 from stac_manager.times import Window
 
 __all__ = [
+    "NO_FILTER",
     "PAGE_SIZE",
     "FetchFacts",
-    "FilterLanguage",
     "IngestModule",
     "Page",
     "PageSink",
     "Probe",
+    "ReadOnceSource",
+    "RoutedSource",
     "SearchFilter",
     "Since",
     "Source",
+    "SourceType",
     "StacApiSource",
     "belongs_to",
     "target_partition",

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from stac_manager.ingest.stac_api.page_parser import FetchedItem
-from stac_manager.items import RejectedItem
+from stac_manager.ingest.fetched_item import FetchedItem
+from stac_manager.quarantine import RejectedItem
 from stac_manager.times import Window
 
-__all__ = ["FetchFacts", "FilterLanguage", "Page", "PageSink", "Probe", "Since", "Source"]
+if TYPE_CHECKING:
+    from stac_manager.config import BaseSourceConfig, Workflow
+    from stac_manager.ingest.routing import ReadOnceSource
 
-FilterLanguage = Literal["cql2", "query"]
-"""A way to put a condition on a property: the Filter extension of STAC API, or its Query extension."""
+__all__ = ["NO_FILTER", "FetchFacts", "Page", "PageSink", "Probe", "Since", "Source", "SourceType"]
+
+NO_FILTER = "no"
+"""What `Source.detect_updated_filter` gives for a source that cannot be asked for changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Only items whose `updated` is at or after an instant; asked for in a language that the source proved to hear."""
+    """Only items whose `updated` is at or after an instant."""
 
     instant: datetime
-    language: FilterLanguage
+    updated_filter: str
+    """What `Source.detect_updated_filter` gave; only the source knows what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,10 @@ class Source(Protocol):
         """
         ...
 
-    async def detect_updated_filter(self, window: Window) -> FilterLanguage | Literal["no"] | None:
-        """Which language the source filters `updated` by, as its answers about known items of the window prove.
+    async def detect_updated_filter(self, window: Window) -> str | None:
+        """How the source can be asked for what was updated since an instant, tested against known items of the window.
 
-        `no` where none proves to work; None where the window has no item to ask about, so that it is to be asked again.
+        `NO_FILTER` where it cannot; None where the window has no item to test with, so that it is to be asked again.
 
         Raises:
             SourceError: the source failed.
@@ -118,7 +123,7 @@ class Source(Protocol):
             since: only what was updated at or after an instant.
 
         Raises:
-            SourceError: the source failed, or does not hear `since`; what reached the sink is not the whole.
+            SourceError: the source failed, or ignores `since`; what reached the sink is not the whole.
             IncompleteError: the source has more than it gave, or it cannot be shown that it has not.
         """
         ...
@@ -132,4 +137,17 @@ class Source(Protocol):
         Raises:
             SourceError: the source failed; what did not reach the sink may be there all the same.
         """
+        ...
+
+
+class SourceType(Protocol):
+    """A type of source, as `source.type` of a workflow names it; registered in `stac_manager.registry.SOURCES`."""
+
+    @property
+    def config(self) -> type[BaseSourceConfig]:
+        """The model of the section `source` for this type."""
+        ...
+
+    def build(self, workflow: Workflow, collection: str) -> Source | ReadOnceSource:
+        """The source of a collection. Must not ask the network: definitions are loaded with it."""
         ...

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stac_manager.errors import UsageError
+from stac_manager.files import atomic_file
 from stac_manager.items import Item
 from stac_manager.output.catalog import PartitionSummary, build_catalog, build_collection
 from stac_manager.output.geoparquet.reader import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
 from stac_manager.output.geoparquet.writer import GeoParquetResult, write_geoparquet
+from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
+from stac_manager.quarantine import RejectedItem
+from stac_manager.registry import OUTPUTS
+from stac_manager.scratch import scratch_folder
 
 __all__ = [
-    "OUTPUT_FORMATS",
     "GeoParquetResult",
+    "Output",
+    "OutputFile",
     "OutputModule",
+    "OutputResult",
+    "PartitionJob",
     "PartitionSummary",
+    "WrittenFiles",
     "build_catalog",
     "build_collection",
     "parquet_form",
@@ -26,8 +37,14 @@ __all__ = [
     "write_geoparquet",
 ]
 
-OUTPUT_FORMATS: dict[str, Callable[..., GeoParquetResult]] = {"parquet": write_geoparquet}
-"""Writers by format name, called as `writer(items, target, collection=…)`."""
+
+@dataclass(frozen=True, slots=True)
+class WrittenFiles:
+    """What became of items that were written to files; `rows` and `rejected` add up to all of them."""
+
+    rows: int
+    rejected: Sequence[RejectedItem]
+    paths: Sequence[Path]
 
 
 class OutputModule:
@@ -40,17 +57,35 @@ class OutputModule:
         format: str = "parquet",  # noqa: A002 - the word that workflows and the command line use
         *,
         collection: dict[str, Any] | None = None,
-    ) -> GeoParquetResult:
-        """Write items to a local path in a format of `OUTPUT_FORMATS`.
+    ) -> WrittenFiles:
+        """Write items to a local path in a format of `stac_manager.registry.OUTPUTS`.
 
-        `items` is a list, or a function that gives the items anew each time it is called.
+        Args:
+            items: a list, or a function that gives the items anew each time it is called.
+            target: a file; where the format makes several, the folder that they go into.
+            format: the name of the format.
+            collection: goes into the files where the format has a place for it.
 
         Raises:
-            UsageError: there is no writer for the format.
+            UsageError: there is no such format.
             OutputError: the items were not the same each time.
+            StorageError: a file cannot be written.
         """
-        writer = OUTPUT_FORMATS.get(format)
-        if writer is None:
-            known = ", ".join(OUTPUT_FORMATS)
+        if format not in OUTPUTS:
+            known = ", ".join(OUTPUTS.names)
             raise UsageError(f"output format {format!r} is not supported yet; supported: {known}")
-        return writer(items if callable(items) else lambda: items, target, collection=collection)
+        give = items if callable(items) else lambda: items
+        with scratch_folder() as folder:
+            job = PartitionJob(
+                collection or {"id": target.name.split(".")[0]}, "items", give, folder, described=bool(collection)
+            )
+            result = OUTPUTS.get(format).write(job)
+            paths = [_put(file, target, alone=len(result.files) == 1) for file in result.files]
+        return WrittenFiles(sum(file.items for file in result.files), result.rejected, paths)
+
+
+def _put(file: OutputFile, target: Path, *, alone: bool) -> Path:
+    path = target if alone else target / file.key
+    with atomic_file(path) as staging:
+        shutil.copyfile(file.path, staging)
+    return path

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from stac_manager.config import Workflow
 from stac_manager.errors import FilterIgnoredError, StorageError
-from stac_manager.ingest import FetchFacts, IngestModule, Probe, Since, Source
+from stac_manager.ingest import NO_FILTER, FetchFacts, IngestModule, Probe, Since, Source
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.stages.publish import mark_collection_dirty, publish_collection, publish_partition
@@ -225,7 +225,7 @@ class Chain:
         """From when on to ask what changed; None where the source cannot say, or it is not known yet."""
         sync_state = self.sync_state.load()
         overlap = timedelta(minutes=self.workflow.sync.overlap_minutes)
-        if sync_state.watermark is None or sync_state.updated_filter not in ("cql2", "query"):
+        if sync_state.watermark is None or sync_state.updated_filter in (None, NO_FILTER):
             return None
         return Since(parse_rfc3339(sync_state.watermark) - overlap, sync_state.updated_filter)
 

@@ -83,7 +83,7 @@ def test_problems_of_every_file_are_told_at_once(tmp_path: Path) -> None:
         ("a.yaml", ""),
         ("b.yaml", "output.path"),
         ("d.yaml", "workflow.name"),
-        ("d.yaml", "extensions"),
+        ("d.yaml", "extensions[0].name"),
     ]
     assert not isinstance(caught.value, NotSupportedError)
 
@@ -92,7 +92,7 @@ def test_files_that_only_ask_for_too_much_are_not_supported(tmp_path: Path) -> N
     write(tmp_path, a=named("x"), b=named("y", path="z") + "extensions: [{name: a}]\n")
     with pytest.raises(NotSupportedError) as caught:
         load_workflows(tmp_path)
-    assert only(caught.value.problems).path == "extensions"
+    assert only(caught.value.problems).path == "extensions[0].name"
 
 
 def test_variables_come_from_the_process_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,9 +156,9 @@ class TestUnsupported:
     @pytest.mark.parametrize(
         ("sections", "path"),
         [
-            (minimal(transformation={"mapping_schema": "mappings/a.yaml"}), "transformation"),
-            (minimal(transformation={"mapping_schema": {"id": "name"}}), "transformation"),
-            (minimal(extensions=[{"name": "alternate-assets", "config": {"a": 1}}]), "extensions"),
+            (minimal(transformation={"mapping_schema": "mappings/a.yaml"}), "transformation.mapping_schema"),
+            (minimal(transformation={"mapping_schema": {"id": "name"}}), "transformation.mapping_schema"),
+            (minimal(extensions=[{"name": "alternate-assets", "config": {"a": 1}}]), "extensions[0].name"),
             (minimal(validation={"schemas": ["https://example.org/a.json"]}), "validation.schemas"),
             (minimal(output={"format": ["json"]}), "output.format[0]"),
             (minimal(source={"type": "local_files", "paths": ["a.csv"], "collections": ["a"]}), "source.type"),

@@ -6,7 +6,8 @@ import pytest
 
 import stac_manager.output
 from stac_manager.errors import UsageError
-from stac_manager.output import OUTPUT_FORMATS, OutputModule, read_geoparquet
+from stac_manager.output import OutputModule, read_geoparquet
+from stac_manager.registry import OUTPUTS
 from tests.output.make import item
 
 
@@ -24,7 +25,7 @@ def test_a_format_is_looked_up_by_its_name(tmp_path: Path):
 
 
 def test_an_unknown_format_names_the_known_ones(tmp_path: Path):
-    assert "csv" not in OUTPUT_FORMATS
+    assert "csv" not in OUTPUTS
     with pytest.raises(UsageError, match="output format 'csv' is not supported yet; supported: parquet"):
         OutputModule.write([item()], tmp_path / "f.csv", "csv")
     assert not (tmp_path / "f.csv").exists()

@@ -15,13 +15,14 @@ from uuid import uuid4
 
 from stac_manager.errors import IncompleteError, SourceError
 from stac_manager.http import HttpClient, TooMuchError, public_url
+from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
-from stac_manager.ingest.stac_api.page_parser import FetchedItem, parse_page
+from stac_manager.ingest.stac_api.page_parser import parse_page
 from stac_manager.ingest.stac_api.paging import ApiPage
 from stac_manager.ingest.stac_api.search_requests import SearchRequests
 from stac_manager.ingest.stac_api.spatial_filter import lies_outside
 from stac_manager.ingest.stac_api.window_scan import FetchPage
-from stac_manager.items import RejectedItem
+from stac_manager.quarantine import RejectedItem
 from stac_manager.times import Window
 
 __all__ = ["FetchByIds"]

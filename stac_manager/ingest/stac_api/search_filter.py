@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
-from stac_manager.ingest.protocol import FilterLanguage, Since
+from stac_manager.ingest.protocol import Since
 from stac_manager.times import format_rfc3339
 
-__all__ = ["SearchFilter", "asked_instant"]
+FilterLanguage = Literal["cql2", "query"]
+"""A way to put a condition on a property: the Filter extension of STAC API, or its Query extension."""
+
+__all__ = ["FilterLanguage", "SearchFilter", "asked_instant"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class SearchFilter:
     def since(self, since: Since) -> SearchFilter:
         """These filters, and that items were updated at or after an instant; a little earlier ones may come too."""
         time = format_rfc3339(asked_instant(since.instant))
-        if since.language == "query":
+        if since.updated_filter == "query":
             return replace(self, query={**(self.query or {}), "updated": {"gte": time}})
         # a plain text, since pgstac answers {"timestamp": …} with status 500
         condition = {"op": ">=", "args": [{"property": "updated"}, time]}

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from stac_manager.discovery import StacApi, open_api
 from stac_manager.errors import UsageError
 from stac_manager.http import Credentials, HttpClient, HttpSettings
-from stac_manager.ingest.protocol import FetchFacts, FilterLanguage, PageSink, Probe, Since
+from stac_manager.ingest.protocol import FetchFacts, PageSink, Probe, Since
 from stac_manager.ingest.redaction import redact_in_place
 from stac_manager.ingest.stac_api.fetch_by_ids import FetchByIds
 from stac_manager.ingest.stac_api.paging import ApiPage, SearchRequest, fetch_page
-from stac_manager.ingest.stac_api.search_filter import SearchFilter
+from stac_manager.ingest.stac_api.search_filter import FilterLanguage, SearchFilter
 from stac_manager.ingest.stac_api.search_requests import SearchRequests
 from stac_manager.ingest.stac_api.updated_filter import UpdatedFilterDetector, updated_since
 from stac_manager.ingest.stac_api.window_probe import newest_update, probe_window

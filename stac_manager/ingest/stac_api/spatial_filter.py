@@ -8,7 +8,7 @@ from typing import Any
 import shapely
 from shapely.geometry import shape
 
-from stac_manager.ingest.stac_api.page_parser import FetchedItem
+from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.stac_api.search_filter import SearchFilter
 from stac_manager.items import loads
 

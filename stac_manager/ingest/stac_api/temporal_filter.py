@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 
+from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.protocol import Page
-from stac_manager.ingest.stac_api.page_parser import FetchedItem
 from stac_manager.times import Window
 
 __all__ = ["estimate_by_density", "is_within", "uncached_window"]

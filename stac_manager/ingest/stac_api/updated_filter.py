@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from stac_manager.errors import FilterIgnoredError, SourceError
-from stac_manager.ingest.protocol import FilterLanguage, Page, PageSink, Since
-from stac_manager.ingest.stac_api.page_parser import FetchedItem
+from stac_manager.ingest.fetched_item import FetchedItem
+from stac_manager.ingest.protocol import Page, PageSink, Since
 from stac_manager.ingest.stac_api.paging import ApiPage, SearchRequest
-from stac_manager.ingest.stac_api.search_filter import SearchFilter, asked_instant
+from stac_manager.ingest.stac_api.search_filter import FilterLanguage, SearchFilter, asked_instant
 from stac_manager.ingest.stac_api.search_requests import SearchRequests
 from stac_manager.ingest.stac_api.temporal_filter import uncached_window
 from stac_manager.ingest.stac_api.window_scan import FetchPage
@@ -169,8 +169,8 @@ def updated_since(since: Since, sink: PageSink, host: str) -> PageSink:
             if time is not None and time < earliest:
                 asked = format_rfc3339(since.instant)
                 raise FilterIgnoredError(
-                    f"{host}: does not hear the {since.language} filter any more: asked for what was updated since "
-                    f"{asked}, it gave {item.id!r} of {format_rfc3339(time)}"
+                    f"{host}: ignores the {since.updated_filter} filter, which it honoured before: asked for what was "
+                    f"updated since {asked}, it gave {item.id!r} of {format_rfc3339(time)}"
                 )
         kept = [item for item, time in times if time is None or time >= since.instant]
         sink(Page(kept, page.rejected_items, page.outside + len(times) - len(kept)), total)

@@ -17,12 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 from stac_manager.errors import OutputError
-from stac_manager.items import Item, RejectedItem
+from stac_manager.items import Item
 from stac_manager.output.geoparquet.file import GeoParquetFile
 from stac_manager.output.geoparquet.rows import Path as FieldPath
 from stac_manager.output.geoparquet.rows import Row, UnrepresentableItem, row_of
 from stac_manager.output.geoparquet.schema import Node, base_tree, conflicts, layout_of, observe, outvoted, type_votes
 from stac_manager.output.geoparquet.tables import SchemaMismatch, table_of
+from stac_manager.quarantine import RejectedItem
 
 __all__ = ["GeoParquetResult", "write_geoparquet"]
 

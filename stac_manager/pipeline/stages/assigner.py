@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from stac_manager.dedup import BufferedItem
 from stac_manager.ingest import belongs_to
-from stac_manager.items import Item, RejectedItem, content_hash, loads, loads_exactly
+from stac_manager.items import Item, content_hash, loads, loads_exactly
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.state.stage_files import StagedItem
-from stac_manager.spool import BufferedItem
+from stac_manager.quarantine import RejectedItem
 from stac_manager.times import parse_rfc3339, utc_now
 
 __all__ = ["PartitionAssigner", "Verdict", "rejection_key"]

@@ -17,7 +17,7 @@ from stac_manager.config import Workflow
 from stac_manager.errors import IncompleteError
 from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
-from stac_manager.items import RejectedItem, dumps
+from stac_manager.items import dumps
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.stages.assigner import PartitionAssigner, Verdict, rejection_key
 from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartition
@@ -39,7 +39,7 @@ from stac_manager.pipeline.sync.deletions import (
     require_below_threshold,
 )
 from stac_manager.pipeline.sync.moved_items import mark_new_ids, retained, target_partitions
-from stac_manager.spool import rejected_item_of
+from stac_manager.quarantine import RejectedItem, rejected_item_of
 from stac_manager.storage import Storage
 from stac_manager.times import Window, format_rfc3339, parse_rfc3339
 

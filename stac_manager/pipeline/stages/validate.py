@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from stac_manager.items import RejectedItem, loads
+from stac_manager.items import loads
 from stac_manager.pipeline.state.manifest import Manifest
 from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
+from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 from stac_manager.validate import ItemVerdict, ReportBuilder, Validator, Verdict
 

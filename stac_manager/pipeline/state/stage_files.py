@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
-from stac_manager.items import RejectedItem, dumps, loads
+from stac_manager.items import dumps, loads
 from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
+from stac_manager.quarantine import QuarantineRecord, RejectedItem, RejectedItemBuffer
 from stac_manager.scratch import scratch_folder
-from stac_manager.spool import QuarantineRecord, RejectedItemBuffer
 from stac_manager.storage import Storage
 from stac_manager.times import timestamp
 

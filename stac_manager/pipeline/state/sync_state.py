@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
@@ -22,8 +21,8 @@ class SyncState(BaseModel):
 
     made_for: str
     """Code version of the first stage; what was found out about another source or filter says nothing."""
-    updated_filter: Literal["cql2", "query", "no"] | None = None
-    """How the source filters by `updated`, verified; None: not known yet."""
+    updated_filter: str | None = None
+    """How the source can be asked for changes, as it was tested; None: not known yet."""
     watermark: str | None = None
     """Every change that the source dates up to this instant is taken over (RFC 3339)."""
     full_compare_newest: str | None = None

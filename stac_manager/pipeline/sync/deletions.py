@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from stac_manager.dedup import BufferedItem
 from stac_manager.errors import IncompleteError
 from stac_manager.ingest import IngestModule
 from stac_manager.items import dumps, loads
@@ -19,7 +20,6 @@ from stac_manager.pipeline.state.stage_files import (
     read_intact_manifest,
     read_items,
 )
-from stac_manager.spool import BufferedItem
 from stac_manager.storage import Storage
 from stac_manager.times import timestamp
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from stac_manager.dedup import BufferedItem
 from stac_manager.errors import StorageError
 from stac_manager.ingest import target_partition
 from stac_manager.items import loads, safe_name
@@ -17,7 +18,6 @@ from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import new_id_marks_folder, partition_lock, rescan_mark
 from stac_manager.pipeline.state.stage_files import read_index, read_intact_manifest, read_manifest, read_rejected
-from stac_manager.spool import BufferedItem
 from stac_manager.storage import Storage
 from stac_manager.times import utc_now
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
-from stac_manager.ingest import PAGE_SIZE, IngestModule, target_partition
+from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, target_partition
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain, Mode
 from stac_manager.pipeline.state.manifest import STAGES
@@ -215,7 +215,7 @@ class SyncPlanner:
             self.requests += 1
             with self._chain.sync_state.change() as record:
                 record.updated_filter = found
-        return record.updated_filter in ("cql2", "query")
+        return record.updated_filter not in (None, NO_FILTER)
 
     def _note_change(self, item_id: str, line: bytes) -> None:
         try:
@@ -303,7 +303,7 @@ class SyncPlanner:
         """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
         record = self._chain.sync_state.load()
         if (
-            record.updated_filter in ("cql2", "query")
+            record.updated_filter not in (None, NO_FILTER)
             and record.watermark is None
             and record.full_compare_newest is None
         ):

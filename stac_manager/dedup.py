@@ -1,0 +1,68 @@
+"""Keep each item once: of several with one id, the one that was updated last.
+
+The result is the same in whatever order the items came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from stac_manager.disk_buffer import DiskBuffer
+
+__all__ = ["Bufferable", "BufferedItem", "DedupBuffer"]
+
+BufferedItem = tuple[str, bytes]
+"""Id and JSON line."""
+
+
+class Bufferable(Protocol):
+    """What a spool must know of an item."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def updated(self) -> str:
+        """When it was updated, as it says itself; empty where it does not."""
+        ...
+
+    @property
+    def line(self) -> bytes:
+        """Its JSON, in one line."""
+        ...
+
+
+_KEEP_THE_NEWER = """
+INSERT INTO items (id, updated, line) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, line = excluded.line
+WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
+"""
+
+
+class DedupBuffer(DiskBuffer):
+    """Items by id. Of several with one id the one updated last is kept; a tie is broken by their content."""
+
+    tables = ("CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB)",)
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def add(self, items: Iterable[Bufferable]) -> None:
+        """Take items over.
+
+        Raises:
+            StorageError: the temporary folder is full.
+        """
+        rows = [(item.id, item.updated, item.line) for item in items]
+        self.received += len(rows)
+        with self.writing():
+            self.db.executemany(_KEEP_THE_NEWER, rows)
+
+    def __len__(self) -> int:
+        return self.count("items")
+
+    def __iter__(self) -> Iterator[BufferedItem]:
+        yield from self.db.execute("SELECT id, line FROM items ORDER BY id")

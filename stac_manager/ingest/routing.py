@@ -1,0 +1,203 @@
+"""Sources that are read once, as a table or a static catalog: their items are routed to the windows they lie in.
+
+What belongs here: the interface of such a source, and the `RoutedSource` that makes a full `Source` of it. A chain asks
+it for one window after the other; the source itself is read when it is first asked, and again when it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import batched
+from typing import Any, Protocol, runtime_checkable
+
+from stac_manager.disk_buffer import DiskBuffer
+from stac_manager.ingest.fetched_item import FetchedItem, parse_item
+from stac_manager.ingest.protocol import FetchFacts, Page, PageSink, Probe, Since
+from stac_manager.items import dumps
+from stac_manager.quarantine import RejectedItem, RejectedItemBuffer, rejected_item_of
+from stac_manager.times import Window
+
+__all__ = ["ReadOnceSource", "RoutedSource"]
+
+_PAGE = 500
+
+
+@runtime_checkable
+class ReadOnceSource(Protocol):
+    """A source that cannot be asked for a window, so that all of it is read at once."""
+
+    @property
+    def host(self) -> str:
+        """The host that answers, for limits that span runs; empty for local files."""
+        ...
+
+    def collection(self) -> dict[str, Any]:
+        """The STAC Collection as the source has it; at least its `id`."""
+        ...
+
+    async def fingerprint(self) -> str:
+        """A short text that changes when anything in the source does, found cheaply (as by ETag or file size and time).
+
+        Raises:
+            SourceError: the source failed.
+        """
+        ...
+
+    async def read(self, sink: PageSink) -> FetchFacts:
+        """Hand every item to `sink`, in pages of any size and in any order.
+
+        Raises:
+            SourceError: the source failed; what reached the sink is not the whole.
+        """
+        ...
+
+
+_KEEP_THE_NEWER = """
+INSERT INTO items (id, updated, line, first, last) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE
+SET updated = excluded.updated, line = excluded.line, first = excluded.first, last = excluded.last
+WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
+"""
+
+_ALWAYS = ("", "~")
+"""Sorts before and after every time."""
+
+
+class _ItemsByTime(DiskBuffer):
+    """Items by id, found by the time they lie in. Of several with one id the one updated last is kept."""
+
+    tables = (
+        "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB, first TEXT, last TEXT)",
+        "CREATE INDEX by_time ON items (first, last)",
+    )
+
+    def add(self, items: Sequence[FetchedItem]) -> None:
+        """Take items over."""
+        with self.writing():
+            self.db.executemany(
+                _KEEP_THE_NEWER, [(item.id, item.updated, item.line, *_time_range(item)) for item in items]
+            )
+
+    def within(self, window: Window | None) -> Iterator[FetchedItem]:
+        """The items that lie in the closed window, and those whose time cannot be read, sorted by id."""
+        low, high = (_sortable(window.start), _sortable(window.end)) if window else _ALWAYS
+        query = "SELECT line FROM items WHERE first <= ? AND last >= ? ORDER BY id"
+        for (line,) in self.db.execute(query, (high, low)):
+            item = parse_item(line)
+            assert not isinstance(item, RejectedItem), "it was an item when it was read"
+            yield item
+
+
+def _time_range(item: FetchedItem) -> tuple[str, str]:
+    """What of time a search by window finds the item in: its instant, and its range."""
+    try:
+        instant, interval = item.instant(), item.interval()
+    except ValueError:
+        return _ALWAYS
+    if instant is None or interval is None:
+        return _ALWAYS
+    return _sortable(min(instant, interval[0])), _sortable(max(instant, interval[1]))
+
+
+def _sortable(instant: datetime) -> str:
+    return instant.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+@dataclass
+class _Snapshot:
+    """The items of a source as they were read last, on disk."""
+
+    fingerprint: str
+    items: _ItemsByTime
+    rejected_items: RejectedItemBuffer
+    close: Callable[[], object]
+
+
+@dataclass(eq=False)
+class RoutedSource:
+    """A `Source` over one that is read once.
+
+    Items that are rejected belong to no window, so they come with each; quarantine then shows them in every partition
+    that was read.
+    """
+
+    source: ReadOnceSource
+    _snapshot: _Snapshot | None = field(default=None, init=False, repr=False)
+
+    @property
+    def host(self) -> str:
+        """The host that answers."""
+        return self.source.host
+
+    def collection(self) -> dict[str, Any]:
+        """The STAC Collection as the source has it."""
+        return self.source.collection()
+
+    async def probe(self, window: Window) -> Probe:
+        """A hash of all items in the window, and how many they are."""
+        snapshot = await self._current()
+        digest, count = hashlib.sha256(), 0
+        for item in snapshot.items.within(window):
+            digest.update(dumps([item.id, hashlib.sha256(item.line).hexdigest()]))
+            count += 1
+        return Probe(digest.hexdigest()[:16], count)
+
+    async def newest(self, window: Window) -> datetime | None:
+        """None: the source is read whole, so there is no feed of changes to begin."""
+        return None
+
+    async def detect_updated_filter(self, window: Window) -> str | None:
+        """`no`: the source cannot be asked for changes; windows are compared instead, at no cost."""
+        return "no"
+
+    async def fetch(
+        self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
+    ) -> FetchFacts:
+        """Hand the items of the window to `sink`."""
+        snapshot = await self._current()
+        matched = 0
+        for page in batched(snapshot.items.within(window), _PAGE):
+            matched += len(page)
+            sink(Page(page), None)
+            if limit is not None and matched >= limit:
+                break
+        rejected = [rejected_item_of(record) for record in snapshot.rejected_items.records(str)]
+        if rejected:
+            sink(Page((), rejected), None)
+        return FetchFacts(slices=1, matched=matched + len(rejected) if limit is None else None)
+
+    async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
+        """Hand the items with these ids to `sink`."""
+        wanted = set(ids)
+        for page in batched((await self._current()).items.within(None), _PAGE):
+            found = [item for item in page if item.id in wanted]
+            if found:
+                sink(Page(found), None)
+        return FetchFacts()
+
+    async def _current(self) -> _Snapshot:
+        fingerprint = await self.source.fingerprint()
+        if self._snapshot is None or self._snapshot.fingerprint != fingerprint:
+            if self._snapshot is not None:
+                self._snapshot.close()
+            self._snapshot = await self._read(fingerprint)
+        return self._snapshot
+
+    async def _read(self, fingerprint: str) -> _Snapshot:
+        with ExitStack() as opened:
+            items = opened.enter_context(_ItemsByTime())
+            rejected = opened.enter_context(RejectedItemBuffer())
+
+            def sink(page: Page, total: int | None) -> None:
+                items.add(page.items)
+                rejected.add(page.rejected_items)
+
+            await self.source.read(sink)
+            # removed with this object: a chain may ask for the next window at any time
+            close = weakref.finalize(self, opened.pop_all().close)
+        return _Snapshot(fingerprint, items, rejected, close)
