@@ -14,7 +14,8 @@ from resources import SchemaStoreResource, SourceResource, StorageResource, open
 from stac_assets.names import MODE, asset_key, rebuild_job_name, sync_sensor_name
 from stac_manager.config import Workflow
 from stac_manager.http import public_url
-from stac_manager.pipeline import STAGES, Chain, StalePartition, SyncPlanner, read_manifest, rescan_mark
+from stac_manager.pipeline import STAGES, Chain, read_manifest, rescan_mark
+from stac_manager.pipeline.sync import StalePartition, SyncPlanner
 from stac_manager.times import utc_now
 
 __all__ = ["build_sync_sensor"]

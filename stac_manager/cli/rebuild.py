@@ -11,8 +11,9 @@ from rich.text import Text
 from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.config import Workflow, load_workflow
 from stac_manager.errors import StacManagerError, UsageError
-from stac_manager.pipeline import Chain, Changes, CheckOutcome, SyncPlanner, read_rejected, run_check
+from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, run_check
 from stac_manager.pipeline.state.manifest import STAGES, StagePartition
+from stac_manager.pipeline.sync import SyncPlanner
 from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select, sync
 from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, published_in
 from stac_manager.quarantine import RejectedItem

@@ -1,17 +1,19 @@
-"""The chain of stages of a collection, and everything that runs it."""
+"""The chain of stages of a collection: what a stage is, what it keeps, and how it is run.
+
+Which partitions are run, and when, is in `stac_manager.pipeline.sync`.
+"""
 
 from __future__ import annotations
 
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.chain import Chain, Mode, Progress, code_version
+from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.checks import ALLOW_DELETES_TAG, BLOCKING, CHECKS, CheckOutcome, run_check
 from stac_manager.pipeline.stages.publish import collection_totals, publish_catalog, publish_collection
 from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.paths import CATALOG_KEY, collection_key, parquet_key, quarantine_key, rescan_mark
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_manifest, read_rejected
-from stac_manager.pipeline.sync.deletions import read_pending_deletions, read_tombstones
-from stac_manager.pipeline.sync.planner import StalePartition, SyncPlanner
-from stac_manager.pipeline.sync.runs import partition_counts, quarantine_reasons
+from stac_manager.pipeline.state.totals import partition_counts, quarantine_reasons
 
 __all__ = [
     "ALLOW_DELETES_TAG",
@@ -29,8 +31,6 @@ __all__ = [
     "Progress",
     "Stage",
     "StagePartition",
-    "StalePartition",
-    "SyncPlanner",
     "code_version",
     "collection_key",
     "collection_totals",

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from stac_manager.errors import LedgerError
 from stac_manager.items import loads
 from stac_manager.output import read_with_nulls, same_after_parquet
+from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
-from stac_manager.pipeline.sync.deletions import read_pending_deletions, read_tombstones
 from stac_manager.storage import Storage
 
 __all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "run_check"]

@@ -9,7 +9,7 @@ import pytest
 
 from stac_assets import sensors
 from stac_manager.pipeline import Chain, rescan_mark
-from stac_manager.pipeline.sync.moved_items import mark_new_ids
+from stac_manager.pipeline.changes.moved_items import mark_new_ids
 from tests.dagster.conftest import QUIET, Site
 from tests.stac_items import make_item
 

@@ -11,9 +11,10 @@ import pytest
 
 from demo.server import create_app, serve
 from stac_manager.errors import StacManagerError
-from stac_manager.pipeline import STAGES, Chain, Mode, Stage, SyncPlanner, quarantine_key, read_tombstones, run_check
+from stac_manager.pipeline import STAGES, Chain, Mode, Stage, quarantine_key, read_tombstones, run_check
+from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.state.paths import rescan_mark
-from stac_manager.pipeline.sync.moved_items import mark_moved
+from stac_manager.pipeline.sync import SyncPlanner
 from stac_manager.pipeline.sync.runs import rebuild
 from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, published_in, replay
 from stac_manager.storage import Storage

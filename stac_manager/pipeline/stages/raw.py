@@ -19,6 +19,13 @@ from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
 from stac_manager.items import dumps
 from stac_manager.partitioning import PartitionScheme
+from stac_manager.pipeline.changes.deletions import (
+    Deletions,
+    read_pending_deletions,
+    read_retained,
+    require_below_threshold,
+)
+from stac_manager.pipeline.changes.moved_items import mark_new_ids, retained, target_partitions
 from stac_manager.pipeline.stages.assigner import PartitionAssigner, Verdict, rejection_key
 from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
@@ -32,13 +39,6 @@ from stac_manager.pipeline.state.stage_files import (
     read_rejected,
     remove_orphaned_files,
 )
-from stac_manager.pipeline.sync.deletions import (
-    Deletions,
-    read_pending_deletions,
-    read_retained,
-    require_below_threshold,
-)
-from stac_manager.pipeline.sync.moved_items import mark_new_ids, retained, target_partitions
 from stac_manager.quarantine import RejectedItem, rejected_item_of
 from stac_manager.storage import Storage
 from stac_manager.times import Window, format_rfc3339, parse_rfc3339

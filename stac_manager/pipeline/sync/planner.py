@@ -18,6 +18,7 @@ from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
 from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, target_partition
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.state.manifest import STAGES
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,
@@ -27,7 +28,6 @@ from stac_manager.pipeline.state.paths import (
     rescan_mark,
 )
 from stac_manager.pipeline.state.stage_files import read_index, read_rejected
-from stac_manager.pipeline.sync.moved_items import mark_moved
 from stac_manager.times import parse_rfc3339, utc_now
 
 __all__ = ["StalePartition", "SyncPlanner"]

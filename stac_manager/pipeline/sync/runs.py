@@ -11,20 +11,17 @@ from functools import partial
 from stac_manager.config import Workflow
 from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
 from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.changes.moved_items import mark_moved, partitions_to_rescan
 from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
-from stac_manager.pipeline.state.manifest import STAGES, Changes, Manifest, Stage, StagePartition
-from stac_manager.pipeline.state.stage_files import read_rejected
-from stac_manager.pipeline.sync.moved_items import mark_moved, partitions_to_rescan
+from stac_manager.pipeline.state.manifest import STAGES, Changes, Manifest, Stage
+from stac_manager.pipeline.state.totals import PartitionCounts, partition_counts
 from stac_manager.pipeline.sync.planner import SyncPlanner
 from stac_manager.storage import Storage
 from stac_manager.times import utc_now
 
 __all__ = [
-    "PartitionCounts",
     "PartitionProgress",
     "PartitionResult",
-    "partition_counts",
-    "quarantine_reasons",
     "rebuild",
     "rescan_moved",
     "run_partitions",
@@ -36,23 +33,6 @@ log = logging.getLogger(__name__)
 
 _FAILURES_IN_A_ROW = 3
 _MAX_RESCANS = 2
-
-
-@dataclass(frozen=True)
-class PartitionCounts:
-    """The ledger of a whole chain: `fetched + carried = published + quarantined + deduplicated + skipped`."""
-
-    fetched: int = 0
-    carried: int = 0
-    published: int = 0
-    quarantined: int = 0
-    deduplicated: int = 0
-    skipped: int = 0
-
-    @property
-    def balances(self) -> bool:
-        """Whether every fetched item is accounted for."""
-        return self.fetched + self.carried == self.published + self.quarantined + self.deduplicated + self.skipped
 
 
 @dataclass
@@ -72,34 +52,6 @@ class PartitionResult:
     def checks(self) -> list[CheckOutcome]:
         """The checks of all stages."""
         return [outcome for outcomes in self.outcomes.values() for outcome in outcomes]
-
-
-def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
-    """The ledger of a chain from the manifests of its stages; None where it has not run to the end."""
-    manifests = [
-        StagePartition(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES
-    ]
-    ledgers = [manifest.ledger for manifest in manifests if manifest]
-    if len(ledgers) < len(STAGES):
-        return None
-    return PartitionCounts(
-        fetched=ledgers[0].received,
-        carried=ledgers[0].carried,
-        published=ledgers[-1].passed,
-        quarantined=sum(ledger.quarantined for ledger in ledgers),
-        deduplicated=sum(ledger.deduplicated for ledger in ledgers),
-        skipped=sum(ledger.skipped for ledger in ledgers),
-    )
-
-
-def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
-    """How many items each step refused, by `(step, error_type, error_message)`."""
-    reasons: Counter[tuple[str, str, str]] = Counter()
-    for stage in STAGES:
-        manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)
-        for record in read_rejected(storage, manifest):
-            reasons[stage, record["error_type"], record["error_message"]] += 1
-    return reasons
 
 
 def select(

@@ -1,0 +1,57 @@
+"""Sums over the stages of a partition: its whole ledger, and the reasons of everything in quarantine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from stac_manager.pipeline.state.manifest import STAGES, StagePartition
+from stac_manager.pipeline.state.stage_files import read_rejected
+from stac_manager.storage import Storage
+
+__all__ = ["PartitionCounts", "partition_counts", "quarantine_reasons"]
+
+
+@dataclass(frozen=True)
+class PartitionCounts:
+    """The ledger of a whole chain: `fetched + carried = published + quarantined + deduplicated + skipped`."""
+
+    fetched: int = 0
+    carried: int = 0
+    published: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    skipped: int = 0
+
+    @property
+    def balances(self) -> bool:
+        """Whether every fetched item is accounted for."""
+        return self.fetched + self.carried == self.published + self.quarantined + self.deduplicated + self.skipped
+
+
+def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
+    """The ledger of a chain from the manifests of its stages; None where it has not run to the end."""
+    manifests = [
+        StagePartition(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES
+    ]
+    ledgers = [manifest.ledger for manifest in manifests if manifest]
+    if len(ledgers) < len(STAGES):
+        return None
+    return PartitionCounts(
+        fetched=ledgers[0].received,
+        carried=ledgers[0].carried,
+        published=ledgers[-1].passed,
+        quarantined=sum(ledger.quarantined for ledger in ledgers),
+        deduplicated=sum(ledger.deduplicated for ledger in ledgers),
+        skipped=sum(ledger.skipped for ledger in ledgers),
+    )
+
+
+def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
+    """How many items each step refused, by `(step, error_type, error_message)`."""
+    reasons: Counter[tuple[str, str, str]] = Counter()
+    for stage in STAGES:
+        manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)
+        for record in read_rejected(storage, manifest):
+            reasons[stage, record["error_type"], record["error_message"]] += 1
+    return reasons
