@@ -12,7 +12,9 @@ import dagster as dg
 from pydantic import Field
 
 from stac_manager.config import Workflow
+from stac_manager.errors import StacManagerError
 from stac_manager.ingest import Source
+from stac_manager.logs import configure_logging
 from stac_manager.pipeline import Chain, schema_store_of, source_of
 from stac_manager.storage import Storage
 from stac_manager.validate import SchemaStore
@@ -67,5 +69,9 @@ def open_chain(
     schemas: SchemaStoreResource,
     source: SourceResource,
 ) -> Chain:
-    """The library's chain of a collection, on these resources."""
+    """The library's chain of a collection, on these resources; it logs as its workflow says."""
+    try:
+        configure_logging(workflow.logging.level, workflow.logging.file)
+    except StacManagerError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
     return Chain(workflow, collection, storage.of(workflow), source.of(workflow, collection), schemas.of(workflow))

@@ -23,7 +23,8 @@ from requests import Request, Response, codes
 from requests.exceptions import RequestException
 
 from stac_manager.errors import SourceError, UsageError
-from stac_manager.http import Credentials, HttpSettings, origin, public_url
+from stac_manager.geometry import boxes_touch, flat_bbox
+from stac_manager.http import Credentials, HttpSettings, limit_session, origin, public_url
 from stac_manager.times import parse_interval, parse_rfc3339
 
 __all__ = ["Collection", "CollectionFilter", "DiscoveryModule", "StacApi", "open_api"]
@@ -155,7 +156,8 @@ def _session(
         again.headers.update(credentials.headers())
         return response.connection.send(again, **options)
 
-    io = StacApiIO(timeout=settings.timeout, max_retries=settings.attempts - 1, request_modifier=authorise)
+    io = StacApiIO(timeout=settings.timeout, max_retries=None, request_modifier=authorise)
+    limit_session(io.session, settings)
     io.session.headers["Connection"] = "close"  # it is asked seldom, and nobody closes it
     io.session.hooks["response"] += [stay, renewed]
     return io
@@ -164,7 +166,7 @@ def _session(
 def open_api(url: str, credentials: Credentials | None = None, settings: HttpSettings | None = None) -> StacApi:
     """Open a STAC API and check that it declares core, and item-search or features.
 
-    Credentials are sent to the origin of `url` only. Of the settings, timeout and attempts hold for these requests too.
+    Credentials are sent to the origin of `url` only. The settings hold for these requests too, the limits included.
 
     Source: STAC API 1.0.0, conformance classes of the landing page.
 
@@ -260,7 +262,7 @@ class CollectionFilter:
         if self.bbox is None:
             return True
         boxes = ((collection.get("extent") or {}).get("spatial") or {}).get("bbox") or []
-        return any(_touch(_flat(box), _flat(self.bbox)) for box in boxes)
+        return any(boxes_touch(flat_bbox(box), flat_bbox(self.bbox)) for box in boxes)
 
 
 _EVER = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -270,22 +272,6 @@ def _intervals(collection: Collection) -> Iterator[tuple[datetime, datetime]]:
     for interval in ((collection.get("extent") or {}).get("temporal") or {}).get("interval") or []:
         start, end = interval
         yield parse_rfc3339(start) if start else _EVER[0], parse_rfc3339(end) if end else _EVER[1]
-
-
-def _flat(box: Sequence[float]) -> tuple[float, float, float, float]:
-    west, south, east, north = box if len(box) == 4 else [*box[:2], *box[3:5]]
-    return west, south, east, north
-
-
-def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
-    if one[1] > other[3] or one[3] < other[1]:
-        return False
-    return any(a[0] <= b[1] and a[1] >= b[0] for a in _spans(one) for b in _spans(other))
-
-
-def _spans(box: tuple[float, float, float, float]) -> list[tuple[float, float]]:
-    west, _, east, _ = box
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
 
 
 def _fits(wanted: CollectionFilter, found: Any) -> bool:

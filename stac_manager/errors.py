@@ -6,7 +6,10 @@
     │   └── NotSupportedError   exit 2: the workflow asks for something not built yet
     ├── InputError              exit 2: an input file cannot be read
     ├── SourceError             the source did not answer as a source of items must
-    │   └── IncompleteError     the source says it has items that could not be fetched
+    │   ├── HttpStatusError     in `http`: it answered with a status of failure; carries the status
+    │   │   └── TooMuchError    in `http`: the answer may be too large for it; a smaller page may pass
+    │   ├── IncompleteError     the source says it has items that could not be fetched
+    │   └── FilterIgnoredError  the source ignores a filter that it did honour before
     ├── ItemStepError           a transform or an extension cannot change an item
     ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
@@ -14,7 +17,7 @@
     ├── OutputError             a file could not be produced
     └── SchemaUnavailableError  in `validate`: a schema cannot be had; its items count as unchecked
 
-A single bad item is not an error but a `stac_manager.items.RejectedItem`: it goes to quarantine and the rest goes on.
+A single bad item is not an error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine and the rest goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "ConfigError",
+    "FilterIgnoredError",
     "IncompleteError",
     "InputError",
     "ItemStepError",
@@ -36,6 +40,7 @@ __all__ = [
     "StacManagerError",
     "StorageError",
     "UsageError",
+    "one_line",
 ]
 
 
@@ -127,3 +132,11 @@ class LedgerError(StacManagerError):
 
 class OutputError(StacManagerError):
     """An output file could not be produced."""
+
+
+def one_line(error: object) -> str:
+    """What an error of another library says, in one line; its name where it says nothing."""
+    said = str(error).strip()
+    if isinstance(error, OSError) and error.strerror and said.startswith("[Errno"):
+        said = error.strerror  # without its number and the file, which the caller names
+    return said.splitlines()[0] if said else type(error).__name__

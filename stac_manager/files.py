@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from stac_manager.errors import InputError, StorageError
+from stac_manager.errors import InputError, StorageError, one_line
 from stac_manager.feature_collections import features_of
 from stac_manager.items import Item, dumps, iter_lines, loads, loads_exactly
 from stac_manager.quarantine import RejectedItem
@@ -88,7 +88,7 @@ def read_values(source: str, step: str) -> Iterator[Item | RejectedItem]:
         else:
             raise InputError(f"{source}: the ending is not one of .json, .ndjson, .ndjson.zst")
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{source}: cannot be read: {one_line(error)}") from None
 
 
 def _from_lines(lines: Iterable[bytes], source: str, step: str) -> Iterator[Item | RejectedItem]:

@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from stac_manager.errors import StorageError
+from stac_manager.errors import StorageError, one_line
 from stac_manager.locks import LeaseObject, Lock, WaitPolicy, file_lock, lease, reentrant
 from stac_manager.scratch import scratch_folder
 
@@ -52,7 +52,7 @@ class Storage:
             else:
                 self._store = from_url(self.root)
         except (BaseError, OSError, RuntimeError, ValueError) as error:
-            raise StorageError(f"{self.root}: cannot be used as storage: {_first_line(error)}") from None
+            raise StorageError(f"{self.root}: cannot be used as storage: {one_line(error)}") from None
 
     def locate(self, key: str) -> str:
         """The full path or URL of a key, for people and for other tools."""
@@ -195,12 +195,7 @@ class Storage:
         try:
             yield
         except (BaseError, OSError) as error:
-            raise StorageError(f"{self.locate(key)}: cannot be {verb}: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return str(reason).splitlines()[0]
+            raise StorageError(f"{self.locate(key)}: cannot be {verb}: {one_line(error)}") from None
 
 
 def _write_file(path: Path, content: bytes | Path) -> None:

@@ -15,12 +15,32 @@ import hypothesis
 import orjson
 import pytest
 
+from stac_manager.http import gate
+
 # a slow machine is no failure; in CI the examples are the same each time, so that it tells of the change it runs on
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+_THEIRS = ("STAC_", "AWS_", "AZURE_", "GOOGLE_", "SOURCE_DATE_EPOCH")
+_OURS = "STAC_MANAGER_"
+# at import, so that it holds for fixtures of every scope, and for the processes that tests start
+for _name in [name for name in os.environ if name.startswith(_THEIRS) and not name.startswith(_OURS)]:
+    del os.environ[_name]
+
 SHARED = Path(os.environ.get("STAC_MANAGER_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The user's cache may hold schemas that tests must not find."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_limiters() -> None:
+    """The next test's server may have the port of one that asked for a pause."""
+    gate._limiters.clear()
 
 
 def need(condition: bool, reason: str) -> None:

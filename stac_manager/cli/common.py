@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import logging
 import shutil
 import sys
 import time
@@ -20,12 +18,15 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stac_manager.errors import InputError, UsageError
+from stac_manager.config import Workflow, load_workflow
+from stac_manager.errors import InputError, UsageError, one_line
 from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
+from stac_manager.geometry import flat_bbox
 from stac_manager.items import Item, dumps, item_problem, loads, printable
+from stac_manager.logs import LogFormat, configure_logging, start_logging
 from stac_manager.quarantine import RejectedItem, quarantine_record
 from stac_manager.scratch import scratch_folder
-from stac_manager.times import format_rfc3339, parse_interval, timestamp, utc_now
+from stac_manager.times import parse_interval, timestamp
 
 __all__ = [
     "BBOX",
@@ -65,6 +66,9 @@ class Run:
 
     summary_file: str | None
     failed_file: str | None
+    log_level: str | None = None
+    """What `--log-level` says; None where it is not given."""
+    log_format: LogFormat = "text"
     dry_run: bool = False
     summary: Summary = field(default_factory=Summary)
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -74,6 +78,17 @@ class Run:
     ran: set[tuple[str, str]] = field(default_factory=set)
     """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
+
+    def load_workflow(self, path: str) -> Workflow:
+        """Read a workflow file, and log from now on as it says.
+
+        Raises:
+            ConfigError: the workflow cannot be used.
+            UsageError: its log file cannot be opened.
+        """
+        workflow = load_workflow(path)
+        configure_logging(self.log_level or workflow.logging.level, workflow.logging.file, self.log_format)
+        return workflow
 
     def reject(self, rejection: RejectedItem) -> None:
         """Count an item that failed, and keep it for `--failed`."""
@@ -175,31 +190,11 @@ def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
     except FileNotFoundError:
         raise InputError(f"{source}: there is no such file") from None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise InputError(f"{source}: is not stac-geoparquet: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{source}: is not stac-geoparquet: {one_line(error)}") from None
 
 
 def _values(path: Path) -> Iterator[Item]:
     return (value for value in read_values(str(path), "output") if isinstance(value, dict))
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": format_rfc3339(utc_now()),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
-
-
-def _start_logging(level: str, form: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    handler.setFormatter(_JsonLines() if form == "json" else plain)
-    logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], Callable[..., int]]:
@@ -207,12 +202,14 @@ def shared_options(*, dry_run: bool = False) -> Callable[[Callable[..., None]], 
 
     def decorate(command: Callable[..., None]) -> Callable[..., int]:
         @functools.wraps(command)
-        def wrapper(summary: str | None, failed: str | None, log_level: str, log_format: str, **options: Any) -> int:
-            _start_logging(log_level.upper(), log_format)
+        def wrapper(
+            summary: str | None, failed: str | None, log_level: str | None, log_format: LogFormat, **options: Any
+        ) -> int:
+            start_logging(log_level or "WARNING", log_format)
             for option, target in (("--summary", summary), ("--failed", failed)):
                 if target and (not Path(target).name or Path(target).is_dir()):
                     raise UsageError(f"{option} {target}: is a folder; name a file")
-            run = Run(summary, failed, dry_run=bool(options.pop("dry_run", False)))
+            run = Run(summary, failed, log_level, log_format, dry_run=bool(options.pop("dry_run", False)))
             command(run, **options)
             return run.finish()
 
@@ -229,7 +226,7 @@ def _options(dry_run: bool) -> list[Callable[[Callable[..., int]], Callable[...,
     options: list[Callable[[Callable[..., int]], Callable[..., int]]] = [
         click.option("--summary", metavar="F.json", help="Write the counts of the run to this file."),
         click.option("--failed", metavar="F.ndjson", help="Write the items that failed, each with its reason."),
-        click.option("--log-level", type=levels, default="WARNING", show_default=True, help="What to log."),
+        click.option("--log-level", type=levels, show_default="WARNING, or as the workflow says", help="What to log."),
         click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     ]
     if dry_run:
@@ -284,7 +281,7 @@ class _BboxType(click.ParamType[tuple[float, ...]]):
             box = ()
         if len(box) not in (4, 6):
             self.fail(f"{value!r} is not four numbers W,S,E,N in degrees, such as 5.9,45.8,10.5,47.9", param, ctx)
-        west, south, east, north = box if len(box) == 4 else (*box[:2], *box[3:5])
+        west, south, east, north = flat_bbox(box)
         if not (-90 <= south <= north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
             self.fail(f"{value!r} is not a box: south may not lie above north, nor outside of ±90, ±180", param, ctx)
         return box

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stac_manager.cli.common import Run, console, progress, shared_options
-from stac_manager.config import Workflow, load_workflow
+from stac_manager.config import Workflow
 from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, run_check
 from stac_manager.pipeline.state.manifest import STAGES, StagePartition
@@ -55,7 +55,7 @@ def rebuild_catalog(
       stac-manager rebuild-catalog --config workflows/earth-search.yaml --mode full --partition 2024-06
     """
     _check_usage(mode, bool(collections or partitions or item_ids), bool(item_ids))
-    workflow = load_workflow(config)
+    workflow = run.load_workflow(config)
     chosen = select(workflow, collections, partitions)
     if run.dry_run:
         _tell(workflow, chosen, mode, partitions, allow_deletes=allow_deletes)

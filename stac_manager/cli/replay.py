@@ -8,7 +8,6 @@ from rich.text import Text
 
 from stac_manager.cli.common import Run, console, shared_options
 from stac_manager.cli.rebuild import run_work
-from stac_manager.config import load_workflow
 from stac_manager.errors import StacManagerError
 from stac_manager.items import printable
 from stac_manager.pipeline import Chain, quarantine_reasons
@@ -32,7 +31,7 @@ def replay_failed(run: Run, config: str, collections: tuple[str, ...], partition
     Example:
       stac-manager replay-failed --config workflows/earth-search.yaml --collection sentinel-2-l2a
     """
-    workflow = load_workflow(config)
+    workflow = run.load_workflow(config)
     failed = []
     for collection, keys in select(workflow, collections, partitions):
         chain = Chain.of(workflow, collection)

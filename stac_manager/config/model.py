@@ -260,7 +260,7 @@ class Logging(Section):
     """The least important messages that are still logged."""
 
     file: Text | None = None
-    """A file to log to besides the terminal."""
+    """A file to log to besides the terminal; it is appended to, and its folders are made."""
 
 
 def _member(value: Any, *names: str) -> Any:

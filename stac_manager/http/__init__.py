@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from stac_manager.http.auth import ApiKey, Basic, Bearer, ClientCredentials, Credentials
-from stac_manager.http.client import HttpClient, HttpSettings, HttpStats, TooMuchError
+from stac_manager.http.client import HttpClient, HttpSettings, HttpStats, HttpStatusError, TooMuchError
+from stac_manager.http.session import limit_session
 from stac_manager.http.urls import origin, public_url
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "HttpClient",
     "HttpSettings",
     "HttpStats",
+    "HttpStatusError",
     "TooMuchError",
+    "limit_session",
     "origin",
     "public_url",
 ]

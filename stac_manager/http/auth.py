@@ -11,6 +11,7 @@ from typing import Protocol
 import requests
 
 from stac_manager.errors import SourceError
+from stac_manager.http.session import limit_session
 from stac_manager.http.urls import public_url
 
 __all__ = ["ApiKey", "Basic", "Bearer", "ClientCredentials", "Credentials"]
@@ -131,7 +132,8 @@ class ClientCredentials:
         if self.scope:
             form["scope"] = self.scope
         try:
-            answer = requests.post(self.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
+            with limit_session(requests.Session()) as session:
+                answer = session.post(self.token_url, data=form, timeout=_TIMEOUT, allow_redirects=False)
             document = answer.json() if answer.status_code == requests.codes.ok else {}
             token, lifetime = document.get("access_token"), float(document.get("expires_in") or 300)
         except (requests.RequestException, ValueError, AttributeError, TypeError) as error:

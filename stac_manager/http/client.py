@@ -1,42 +1,33 @@
-"""A polite HTTP client for every source: one gate a host, retries that heed `Retry-After`, deadlines that hold."""
+"""A polite HTTP client for every source: one limiter a host, retries that honour `Retry-After`, deadlines that hold."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urljoin
 
 import aiohttp
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
+from tenacity import AsyncRetrying
 
-from stac_manager.errors import SourceError
-from stac_manager.http.auth import Credentials
+from stac_manager.errors import SourceError, one_line
 from stac_manager.http.limiter import HostLimiter, limiter_for
+from stac_manager.http.retries import PASSING, TryAgainError, retry_after, retry_options
 from stac_manager.http.urls import origin, public_url
-from stac_manager.times import utc_now
 
-__all__ = ["HttpClient", "HttpSettings", "HttpStats", "TooMuchError"]
+if TYPE_CHECKING:
+    from stac_manager.http.auth import Credentials  # which asks for tokens with these settings
 
-log = logging.getLogger(__name__)
+__all__ = ["HttpClient", "HttpSettings", "HttpStats", "HttpStatusError", "TooMuchError"]
 
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MUCH = frozenset({413, 500, 502, 504})
 """Statuses that a smaller page may cure."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
 _CHUNK = 1 << 16
-_THROTTLED_FACTOR = 4
-"""How many times as often a request is tried that the host only wants later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +61,16 @@ class HttpStats:
     received_bytes: int = 0
 
 
-class TooMuchError(SourceError):
-    """The server failed for good with an answer that may be too large for it; a smaller page may pass."""
+class HttpStatusError(SourceError):
+    """The server answered a request with a status of failure, for good."""
 
-
-class _TryAgainError(Exception):
-    """A failure that may pass; `wait` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, *, wait: float | None = None, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
         self.status = status
 
-    @property
-    def throttled(self) -> bool:
-        """Whether the server only wants fewer requests."""
-        return self.status == 429 or (self.status == 503 and self.wait is not None)
+
+class TooMuchError(HttpStatusError):
+    """The server failed for good with an answer that may be too large for it; a smaller page may pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +100,7 @@ class HttpClient:
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout)
         headers = {"Accept": "application/geo+json, application/json", "User-Agent": "stac-manager"}
-        connector = aiohttp.TCPConnector(limit=0)  # the gate bounds what is under way
+        connector = aiohttp.TCPConnector(limit=0)  # the limiter bounds what is under way
         self._session = aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
         return self
 
@@ -148,53 +133,38 @@ class HttpClient:
 
         Raises:
             TooMuchError: still failing with a status that a smaller page may cure.
-            SourceError: refused by the server, or still failing after every try.
+            HttpStatusError: refused or still failing with another status.
+            SourceError: no usable answer after every try.
         """
-        retrying = AsyncRetrying(
-            stop=lambda state: self._stop(state, attempts or self.settings.attempts),
-            wait=_wait,
-            retry=retry_if_exception_type(_TryAgainError),
-            before_sleep=self._note_retry,
-            reraise=True,
-        )
+        tries = retry_options(attempts or self.settings.attempts, self.settings.deadline, self._note_retry)
         options = {"params": dict(params or {}), "json": json, "headers": dict(headers or {})}
         try:
-            async for attempt in retrying:
+            async for attempt in AsyncRetrying(**tries):
                 with attempt:
                     return await self._try(method, url, parse, options)
-        except _TryAgainError as error:
-            tries = attempt.retry_state.attempt_number
-            kind = TooMuchError if error.status in _TOO_MUCH else SourceError
-            raise kind(f"{method} {public_url(url)}: {error}; gave up after {tries} tries") from None
+        except TryAgainError as error:
+            count = attempt.retry_state.attempt_number
+            raise _failure(f"{method} {public_url(url)}: {error}; gave up after {count} tries", error.status) from None
         raise AssertionError("the retry loop returns or raises")
-
-    def _stop(self, state: RetryCallState, attempts: int) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        spent = (state.seconds_since_start or 0.0) + _wait(state)
-        if spent > self.settings.deadline:
-            return True
-        throttled = isinstance(error, _TryAgainError) and error.throttled
-        return state.attempt_number >= attempts * (_THROTTLED_FACTOR if throttled else 1)
 
     async def _try[T](self, method: str, url: str, parse: Callable[[bytes], T], options: dict[str, Any]) -> T:
         answer = await self._send(method, url, options)
         if answer.status == 401 and self._credentials and self._credentials.renew():
             answer = await self._send(method, url, options)
         status = answer.status
-        if status in _PASSING:
-            wait = self._retry_after(answer.headers.get("Retry-After"))
-            error = _TryAgainError(f"HTTP {status}{_detail(answer.body)}", wait=wait, status=status)
+        if status in PASSING:
+            wait = retry_after(answer.headers.get("Retry-After"), self.settings.retry_after_unit)
+            error = TryAgainError(f"HTTP {status}{_detail(answer.body)}", wait=wait, status=status)
             if error.throttled:
-                self._limiter_of(url).refused(0.5 if wait is None else wait)
+                self._limiter_of(url).refused(error.pause)
             raise error
         self._limiter_of(url).succeeded()
         if not 200 <= status < 300:
-            kind = TooMuchError if status in _TOO_MUCH else SourceError
-            raise kind(f"{method} {public_url(url)}: HTTP {status}{_detail(answer.body)}")
+            raise _failure(f"{method} {public_url(url)}: HTTP {status}{_detail(answer.body)}", status)
         try:
             return parse(answer.body)
         except ValueError as error:
-            raise _TryAgainError(f"HTTP {status}, but the answer is damaged: {error}") from None
+            raise TryAgainError(f"HTTP {status}, but the answer is damaged: {error}") from None
 
     def _limiter_of(self, url: str) -> HostLimiter:
         return limiter_for(origin(url), self.settings.concurrency, self.settings.rate_limit)
@@ -222,7 +192,7 @@ class HttpClient:
         return {**options, "params": params, "headers": {**options["headers"], **own}}
 
     async def _exchange(self, method: str, url: str, options: dict[str, Any]) -> _Answer:
-        async with self._limiter_of(url).slot():
+        async with self._limiter_of(url).slot(self.settings.deadline):
             self.stats.requests += 1
             try:
                 async with self._session.request(method, url, allow_redirects=False, **options) as response:
@@ -230,11 +200,11 @@ class HttpClient:
                     self.stats.received_bytes += len(body)
                     return _Answer(response.status, response.headers, body)
             except TimeoutError:
-                raise _TryAgainError(f"no whole answer within {self.settings.timeout:g} s") from None
+                raise TryAgainError(f"no whole answer within {self.settings.timeout:g} s") from None
             except (aiohttp.InvalidURL, ValueError):
                 raise SourceError(f"{public_url(url)}: is not a URL that can be asked") from None
             except (aiohttp.ClientError, ConnectionError) as error:
-                raise _TryAgainError(_describe(error)) from None
+                raise TryAgainError(one_line(error)) from None
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
@@ -247,37 +217,14 @@ class HttpClient:
                 raise SourceError(f"{public_url(str(response.url))}: the answer is larger than {limit} MiB")
         return b"".join(chunks)
 
-    def _retry_after(self, value: str | None) -> float | None:
-        """Seconds to wait by a `Retry-After` header: a number or a date (RFC 9110 section 10.2.3), None if unusable."""
-        if not value:
-            return None
-        try:
-            seconds = float(value) / (1000 if self.settings.retry_after_unit == "ms" else 1)
-        except ValueError:
-            try:
-                moment = parsedate_to_datetime(value)
-            except ValueError:
-                return None
-            seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - utc_now()).total_seconds()
-        return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-    def _note_retry(self, state: RetryCallState) -> None:
+    def _note_retry(self) -> None:
         self.stats.retries += 1
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("trying again: %s", error)
 
 
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    backoff = float(_BACKOFF(state))
-    if isinstance(error, _TryAgainError) and error.wait is not None:
-        # those who were refused together do not all knock again at once
-        return error.wait + min(backoff, 0.2 * state.attempt_number)
-    return backoff
-
-
-def _describe(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _failure(message: str, status: int | None) -> SourceError:
+    if status is None:
+        return SourceError(message)
+    return (TooMuchError if status in _TOO_MUCH else HttpStatusError)(message, status)
 
 
 def _detail(body: bytes) -> str:

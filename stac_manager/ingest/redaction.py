@@ -1,4 +1,7 @@
-"""What is taken out of items before they are kept: signatures and keys in addresses, secrets that are soon stale."""
+"""What is taken out of items before they are kept: signatures and keys in addresses and storage options.
+
+They are secrets, and soon stale.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 __all__ = ["SECRET_MARKERS", "redact_in_place"]
 
-SECRET_MARKERS = (b"?", b"@")
+SECRET_MARKERS = (b"?", b"@", b"storage_options")
 """Where none of these bytes is in an answer, there is nothing to take out."""
 
 _AZURE = frozenset(
@@ -58,8 +61,34 @@ _ALWAYS = frozenset(
 )
 
 
+_OPTIONS = "storage_options"
+"""Members whose names end so say how fsspec, and what is like it, opens a store: `xarray:storage_options`, …"""
+
+_SECRET_OPTIONS = (
+    "authorization",
+    "connectionstring",
+    "cookie",
+    "credential",
+    "credentials",
+    "key",
+    "keyid",
+    "passphrase",
+    "password",
+    "sas",
+    "secret",
+    "signature",
+    "token",
+)
+"""How the names of secret options end, in lower case and without `_` and `-`."""
+
+_WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
+"""Values of gcsfs' `token` that name a way to get one."""
+
+
 def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
-    """Free every `href` of a JSON value of user names, passwords, signatures and keys, in place; the rest stays.
+    """Free a JSON value of user names, passwords, signatures and keys, in place; the rest stays.
+
+    They are looked for in every `href`, and in members whose names end in `storage_options`.
 
     Args:
         value: an item, a collection, or a part of one.
@@ -71,12 +100,34 @@ def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
     changed = False
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, member in members:
-        if isinstance(member, dict | list):
+        if isinstance(member, dict | list) and isinstance(name, str) and name.endswith(_OPTIONS):
+            changed |= _without_secret_options(member, names)
+        elif isinstance(member, dict | list):
             changed |= redact_in_place(member, names)
         elif name == "href" and isinstance(member, str) and (clean := _clean(member, names)) != member:
             value[name] = clean
             changed = True
     return changed
+
+
+def _without_secret_options(value: Any, names: frozenset[str]) -> bool:
+    changed = False
+    for name, member in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        if isinstance(name, str) and _is_secret_option(name, member):
+            del value[name]
+            changed = True
+        elif isinstance(member, dict | list):
+            changed |= _without_secret_options(member, names)
+        elif isinstance(member, str) and (clean := _clean(member, names)) != member:
+            value[name] = clean
+            changed = True
+    return changed
+
+
+def _is_secret_option(name: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and value in _WAYS):
+        return False
+    return name.lower().replace("_", "").replace("-", "").endswith(_SECRET_OPTIONS)
 
 
 def _clean(href: str, names: frozenset[str]) -> str:

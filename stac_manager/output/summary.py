@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from stac_manager.geometry import flat_bbox
 from stac_manager.items import Item
 from stac_manager.times import format_rfc3339, parse_rfc3339
 
@@ -65,8 +66,7 @@ class PartitionSummary:
         self.rows += 1
         box = item.get("bbox")
         if isinstance(box, list) and len(box) in (4, 6) and all(type(number) in (int, float) for number in box):
-            half = len(box) // 2
-            self._add_box(box[0], box[1], box[half], box[half + 1])
+            self._add_box(*flat_bbox(box))
         properties = item.get("properties") or {}
         for name in _INSTANTS:
             if isinstance(properties.get(name), str):

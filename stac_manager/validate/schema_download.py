@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from stac_manager.errors import one_line
 from stac_manager.validate.verdicts import SchemaUnavailableError
 
 __all__ = ["MAX_BYTES", "fetch"]
@@ -55,9 +56,9 @@ def fetch(address: str, allow_hosts: Collection[str] = ()) -> bytes:
     except HTTPError as error:
         raise SchemaUnavailableError(f"the server answered HTTP {error.code}") from None
     except URLError as error:
-        raise SchemaUnavailableError(f"the server cannot be reached: {_first_line(error.reason)}") from None
+        raise SchemaUnavailableError(f"the server cannot be reached: {one_line(error.reason)}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise SchemaUnavailableError(f"the server cannot be reached: {_first_line(error)}") from None
+        raise SchemaUnavailableError(f"the server cannot be reached: {one_line(error)}") from None
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -175,7 +176,3 @@ def _is_public(ip: str) -> bool:
     address = ipaddress.ip_address(ip.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_global
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

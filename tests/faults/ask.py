@@ -135,7 +135,15 @@ def with_params(url: str, params: Mapping[str, str]) -> str:
     return f"{url}?{urlencode(params)}" if params else url
 
 
-def bad_request(message: str) -> web.HTTPBadRequest:
+def bad_request(message: str) -> web.HTTPException:
     """An answer for what cannot be asked."""
-    text = json.dumps({"code": "BadRequest", "description": message})
-    return web.HTTPBadRequest(text=text, content_type="application/json")
+    return rejection(400, message)
+
+
+def rejection(status: int, message: str) -> web.HTTPException:
+    """An answer for what the server does not do."""
+
+    class RejectedItem(web.HTTPException):
+        status_code = status
+
+    return RejectedItem(text=json.dumps({"code": "Refused", "description": message}), content_type="application/json")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from demo.server import CONFORMANCE, Catalog, serve
-from tests.faults.ask import MOVED, Ask, Json, bad_request, hear, query_of_params
+from tests.faults.ask import MOVED, Ask, Json, bad_request, hear, query_of_params, rejection
 from tests.faults.fault import AnswerFault, Fault, FoundFault, PageFault, QueryFault, StoreFault
 from tests.faults.paging import Paging, next_link, read_token
 from tests.faults.wire import CLOSING
@@ -54,7 +54,9 @@ class FaultyApi:
     deep_cap: int | None = None
     """Items beyond this place of a search cannot be had."""
     beyond: Literal["error", "end", "capped_count"] = "error"
-    """How the cap shows: status 400; pages that just end; or an end that the count does not tell either."""
+    """How the cap shows: an error status; pages that just end; or an end that the count does not tell either."""
+    deep_status: int = 400
+    """The status of the error."""
     page_numbers: bool = False
     """Tokens are page numbers: with another page size they mean another place."""
     faults: Sequence[Fault] = ()
@@ -164,9 +166,10 @@ class FaultyApi:
         query = self._through(QueryFault, ask.query, ask)
         found = self._through(FoundFault, self._find(query), ask)
         matched, end = len(found), ask.offset + ask.limit
-        if self.deep_cap is not None:
-            if self.beyond == "error" and end > self.deep_cap:
-                raise bad_request(f"offset and limit must not exceed {self.deep_cap} together")
+        if self.deep_cap is not None and self.beyond == "error":
+            if end > self.deep_cap:
+                raise rejection(self.deep_status, f"offset and limit must not exceed {self.deep_cap} together")
+        elif self.deep_cap is not None:
             found = found[: self.deep_cap]
             matched = len(found) if self.beyond == "capped_count" else matched
         features = found[ask.offset : end]

@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
+from stac_manager.errors import IncompleteError
+from stac_manager.ingest import IngestModule, StacApiSource
 from stac_manager.times import format_rfc3339
 from tests.faults import (
     RETRY_AFTER,
@@ -39,7 +41,7 @@ from tests.faults import (
     Truncated,
     When,
 )
-from tests.faults.fetching import JUNK, STRANGERS, WINDOW, assert_whole, fetched, forty
+from tests.faults.fetching import HTTP, JUNK, STRANGERS, WINDOW, assert_whole, fetched, forty
 from tests.stac_items import make_item
 
 PASSING: dict[str, Fault] = {
@@ -176,6 +178,56 @@ def test_a_deep_cap_hides_nothing(beyond: Any, cap: int) -> None:
     found = fetched(FaultyApi(forty(), deep_cap=cap, beyond=beyond))
     if found is not None:
         assert_whole(found, forty())
+
+
+def hundreds(seconds: int = 1) -> list[dict[str, Any]]:
+    """Items at the start of the window, so that slices of equal length are not equally full."""
+    times = [WINDOW.start + timedelta(seconds=number * seconds) for number in range(1000)]
+    return [make_item(f"i{number:04}", format_rfc3339(time)) for number, time in enumerate(times)]
+
+
+@pytest.mark.parametrize("count", ["right", "absent"])
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 414, 416, 422, 500])
+def test_a_server_that_refuses_deep_pages_is_read_in_narrower_slices(status: int, count: Any) -> None:
+    api = FaultyApi(hundreds(), deep_cap=120, deep_status=status, count=count)
+    found = fetched(api, 50)
+    assert found is not None
+    assert_whole(found, api.items)
+
+
+def test_the_depth_that_a_server_refused_is_remembered() -> None:
+    api = FaultyApi(hundreds(100), deep_cap=120, deep_status=422)
+    found = fetched(api, 50, concurrency=1)
+    assert found is not None
+    assert_whole(found, api.items)
+    # those that were under way when the first one was refused
+    assert sum(ask.status == 422 for ask in api.searches) <= 2
+    assert len(api.searches) < 60
+
+
+def test_deep_pages_of_one_instant_are_refused_with_the_servers_reason() -> None:
+    crowd = [make_item(f"i{number:03}", "2024-01-02T00:00:00Z") for number in range(200)]
+    api = FaultyApi(crowd, deep_cap=120, deep_status=422)
+    settings = replace(HTTP, concurrency=3)
+    with (
+        api.serve() as url,
+        IngestModule(StacApiSource(url, "c", http=settings, page_size=50)) as ingest,
+        pytest.raises(IncompleteError, match=r"after 100 items.* HTTP 422.*must not exceed 120"),
+    ):
+        ingest.fetch(WINDOW)
+
+
+@pytest.mark.parametrize("status", [401, 422, 429])
+def test_a_server_that_refuses_the_first_page_is_asked_no_further(status: int) -> None:
+    api = FaultyApi(forty(), faults=[Status(status)])
+    assert fetched(api) is None
+    assert len(api.searches) <= 8
+
+
+def test_refused_credentials_in_the_middle_are_no_depth() -> None:
+    api = FaultyApi(forty(), faults=[Status(401, when=When(pages={1, 2, 3, 4, 5}))])
+    assert fetched(api) is None
+    assert len(api.searches) <= 20
 
 
 def test_a_count_that_is_a_usual_cap_is_not_believed() -> None:

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from stac_manager.errors import IncompleteError, SourceError
-from stac_manager.http import HttpClient, TooMuchError, public_url
+from stac_manager.http import HttpClient, HttpStatusError, TooMuchError, public_url
 from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
 from stac_manager.ingest.stac_api.page_parser import parse_page
-from stac_manager.ingest.stac_api.paging import ApiPage
+from stac_manager.ingest.stac_api.paging import ApiPage, EndlessPagesError, follow_pages
 from stac_manager.ingest.stac_api.search_requests import SearchRequests
 from stac_manager.ingest.stac_api.spatial_filter import lies_outside
+from stac_manager.ingest.stac_api.temporal_filter import LONG_AGO
 from stac_manager.ingest.stac_api.window_scan import FetchPage
 from stac_manager.quarantine import RejectedItem
-from stac_manager.times import Window
 
 __all__ = ["FetchByIds"]
 
 _BATCH = 100
 _LONGEST_LIST = 2000
 """Characters of ids in one URL; servers refuse URLs of 8 kB."""
-
-_EMPTY_PAGES = 10
-_LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
 
 
 @dataclass
@@ -41,7 +38,6 @@ class _Batch:
     limit: int
     found: set[str] = field(default_factory=set)
     received: int = 0
-    empty: int = 0
 
     @property
     def missing(self) -> list[str]:
@@ -132,26 +128,25 @@ class FetchByIds:
 
     async def _read(self, batch: _Batch) -> ApiPage:
         """The last page of a batch, after all of them went to the sink."""
-        request = self._search_requests(None, batch.limit, ids=batch.ids)
-        asked: set[str] = set()
-        while True:
-            if request.identity in asked:
-                raise self._incomplete("the `next` links run in a circle")
-            asked.add(request.identity)
-            page = await self._fetch_page(request, self._attempts if len(batch.ids) == 1 else min(2, self._attempts))
-            new = self._accept_page(batch, page)
-            if page.next is None or not self._honours_ids:
-                return page
-            if not new and (page.received or batch.empty > _EMPTY_PAGES):
-                raise self._incomplete("the `next` links do not end")
-            request = page.next
+        attempts = self._attempts if len(batch.ids) == 1 else min(2, self._attempts)
+        first = self._search_requests(None, batch.limit, ids=batch.ids)
+        try:
+            async with aclosing(follow_pages(first, lambda request: self._fetch_page(request, attempts))) as pages:
+                async for page in pages:
+                    new = self._accept_page(batch, page)
+                    if page.next is None or not self._honours_ids:
+                        return page
+                    if page.received and not new:
+                        raise self._incomplete("the `next` links do not end")
+        except EndlessPagesError as error:
+            raise self._incomplete(str(error)) from None
+        raise AssertionError("the last page has no `next`")
 
     def _accept_page(self, batch: _Batch, page: ApiPage) -> int:
         """Hand a page on; how many ids it had that the batch had not seen."""
         before = len(batch.found)
         wanted = set(batch.ids)
         batch.received += page.received
-        batch.empty += not page.received
         batch.found |= wanted & {item.id for item in page.items}
         batch.found |= wanted & {str(rejection.item_id) for rejection in page.rejected_items}
         if not {item.id for item in page.items} <= wanted:
@@ -182,7 +177,7 @@ class FetchByIds:
         last = await self._read(again)
         if last.matched is None or last.matched <= again.received:
             return
-        nothing = await self._fetch_page(self._search_requests(_LONG_AGO, 1, ids=[nobody]), self._attempts)
+        nothing = await self._fetch_page(self._search_requests(LONG_AGO, 1, ids=[nobody]), self._attempts)
         if not nothing.matched:
             raise self._incomplete(f"the server counts {last.matched} items, but gave {again.received}")
 
@@ -226,8 +221,8 @@ class FetchByIds:
         request = self._search_requests.item(item_id)
         try:
             return await self._client.request(request.method, request.url, parse)
-        except SourceError as error:
-            if str(error).startswith(tuple(f"GET {public_url(request.url)}: HTTP {status}" for status in (404, 410))):
+        except HttpStatusError as error:
+            if error.status in (404, 410):
                 return None
             raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
@@ -13,7 +13,14 @@ from stac_manager.http import HttpClient, origin, public_url
 from stac_manager.ingest.protocol import Page
 from stac_manager.ingest.stac_api.page_parser import parse_page
 
-__all__ = ["ApiPage", "SearchRequest", "fetch_page"]
+__all__ = ["ApiPage", "EndlessPagesError", "SearchRequest", "fetch_page", "follow_pages"]
+
+_EMPTY_PAGES = 10
+"""Empty pages in a row that are followed: servers give some where they filter after they cut a page."""
+
+
+class EndlessPagesError(Exception):
+    """The pages of a search do not come to an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,29 @@ class ApiPage(Page):
 
     matched: int | None = None
     next: SearchRequest | None = None
+
+
+async def follow_pages(
+    first: SearchRequest, fetch: Callable[[SearchRequest], Awaitable[ApiPage]]
+) -> AsyncGenerator[ApiPage]:
+    """Every page of a search, by its `next` links.
+
+    Raises:
+        EndlessPagesError: the links run in a circle, or lead to one empty page after another.
+    """
+    request: SearchRequest | None = first
+    asked: set[str] = set()
+    empty = 0
+    while request is not None:
+        if request.identity in asked:
+            raise EndlessPagesError("the `next` links run in a circle")
+        asked.add(request.identity)
+        page = await fetch(request)
+        yield page
+        empty = 0 if page.received else empty + 1
+        if page.next is not None and empty > _EMPTY_PAGES:
+            raise EndlessPagesError(f"more than {_EMPTY_PAGES} empty pages in a row")
+        request = page.next
 
 
 async def fetch_page(

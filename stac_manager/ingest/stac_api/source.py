@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ class StacApiSource:
     """One collection of a STAC API.
 
     Windows are asked for as closed intervals whose edges they share, so an item on an edge comes twice and none is
-    missed; the receiver drops what it already has. Signatures and keys are taken out of every href.
+    missed; the receiver drops what it already has. Signatures and keys are taken out of every href and
+    of storage options.
     """
 
     catalog_url: str
@@ -108,6 +110,8 @@ class StacApiSource:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[tuple[HttpClient, FetchPage]]:
+        # in a thread, since it waits for the host's limiter, which this loop's own requests may hold
+        await asyncio.to_thread(lambda: self.api)
         async with HttpClient(self.http, self.credentials, self.catalog_url) as client:
 
             async def fetch(request: SearchRequest, attempts: int) -> ApiPage:

@@ -8,6 +8,7 @@ from typing import Any
 import shapely
 from shapely.geometry import shape
 
+from stac_manager.geometry import flat_bbox, longitude_spans
 from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.stac_api.search_filter import SearchFilter
 from stac_manager.items import loads
@@ -34,8 +35,6 @@ def lies_outside(item: FetchedItem, wanted: SearchFilter) -> bool:
 
 
 def _box(bbox: Sequence[float]) -> Any:
-    """The surface of a bbox; one whose west lies above its east crosses the antimeridian."""
-    west, south, east, north = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
-    if west <= east:
-        return shapely.box(west, south, east, north)
-    return shapely.union(shapely.box(west, south, 180, north), shapely.box(-180, south, east, north))
+    """The surface of a bbox."""
+    west, south, east, north = flat_bbox(bbox)
+    return shapely.union_all([shapely.box(a, south, b, north) for a, b in longitude_spans(west, east)])

@@ -9,7 +9,11 @@ from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.protocol import Page
 from stac_manager.times import Window
 
-__all__ = ["estimate_by_density", "is_within", "uncached_window"]
+__all__ = ["LONG_AGO", "estimate_by_density", "is_within", "uncached_window"]
+
+LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
+"""A window that no item lies in."""
+
 
 _ALL_TIMES = Window(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 

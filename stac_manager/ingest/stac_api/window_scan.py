@@ -3,21 +3,23 @@
 A slice is proven when its last page has no `next` and is not full, and its items are as many as the server claims,
 where it makes a claim that holds. A slice that cannot be proven is cut in three and read again, down to a second; one
 that still cannot be proven fails the fetch. Slices are also cut to be read at once, and to stay below the depth that
-servers page to.
+servers page to: the usual one, and the one at which this server has refused a page.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 from stac_manager.errors import IncompleteError, SourceError
-from stac_manager.http import HttpClient, TooMuchError
+from stac_manager.http import HttpClient, HttpStatusError, TooMuchError
 from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
-from stac_manager.ingest.stac_api.paging import ApiPage, SearchRequest
-from stac_manager.ingest.stac_api.temporal_filter import estimate_by_density, is_within, uncached_window
+from stac_manager.ingest.stac_api.paging import ApiPage, EndlessPagesError, SearchRequest, follow_pages
+from stac_manager.ingest.stac_api.temporal_filter import LONG_AGO, estimate_by_density, is_within, uncached_window
 from stac_manager.times import Window
 
 __all__ = ["WindowScan"]
@@ -27,9 +29,6 @@ _MAX_PARTS = 64
 _PARTS_WHEN_UNPROVEN = 3
 _MAX_PAGES_WHEN_UNPROVEN = 1000
 _ROUNDING = timedelta(seconds=1)
-_LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
-"""A window that no item lies in."""
-
 _MAX_UNPROVEN = 300
 _MAX_FAILED_PAGES = 40
 """Pages that failed for good, after which the server is taken to be the fault, not the size of its pages."""
@@ -37,7 +36,9 @@ _MAX_FAILED_PAGES = 40
 _MAX_DEPTH = 6
 """How often a window is cut for speed; 64 parts each time are more than any window needs."""
 
-_EMPTY_PAGES = 10
+_NO_DEPTH = frozenset({401, 407, 408, 425, 429, 503})
+"""Statuses that speak of who asks, or of when, and not of how deep a page lies."""
+
 _USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
 """A last page of just this size may be one that a server cut off."""
 
@@ -141,6 +142,8 @@ class WindowScan:
         """The size of pages that had a `next`: what the server gives at most."""
         self._works: int | None = None
         """A page size that was made smaller and then worked."""
+        self._depth: int | None = None
+        """The least number of items after which the server refused a page."""
         # more would only wait at the gate, and their deadlines with them
         self._reading = asyncio.Semaphore(2 * client.settings.concurrency)
         self._answered = False
@@ -236,29 +239,22 @@ class WindowScan:
     async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
         """Read the pages of a slice; a `_Cut` if it had better be read in pieces, None if it is proven."""
         part.restart()
-        request: SearchRequest | None = self._build(part.window, part.size)
-        asked: set[str] = set()
-        empty = 0
-        while request is not None:
-            if request.identity in asked:
-                raise _UnprovenSliceError("the `next` links run in a circle")
-            asked.add(request.identity)
-            page = await self._page(part, request)
-            new = self._accept_page(part, page)
-            if limit is not None and len(part.ids) >= limit:
-                return None
-            if page.next is None:
-                await self._require_proof(part, page)
-                return None
-            if page.received and not new:
-                raise _UnprovenSliceError("a page brought nothing new")
-            empty = 0 if page.received else empty + 1
-            if empty > _EMPTY_PAGES:
-                raise _UnprovenSliceError(f"more than {_EMPTY_PAGES} empty pages in a row")
-            self._cap = max(self._cap or 0, page.received) or None
-            if part.pages == 1 and limit is None and (parts := self._parts(part, page)) > 1:
-                return _Cut(parts)
-            request = page.next
+        try:
+            async with aclosing(follow_pages(self._build(part.window, part.size), partial(self._page, part))) as pages:
+                async for page in pages:
+                    new = self._accept_page(part, page)
+                    if limit is not None and len(part.ids) >= limit:
+                        return None
+                    if page.next is None:
+                        await self._require_proof(part, page)
+                        return None
+                    if page.received and not new:
+                        raise _UnprovenSliceError("a page brought nothing new")
+                    self._cap = max(self._cap or 0, page.received) or None
+                    if part.pages == 1 and limit is None and (parts := self._parts(part, page)) > 1:
+                        return _Cut(parts)
+        except EndlessPagesError as error:
+            raise _UnprovenSliceError(str(error)) from None
         return None
 
     async def _page(self, part: _Slice, request: SearchRequest) -> ApiPage:
@@ -269,6 +265,12 @@ class WindowScan:
                 item = f"the item after {part.last_id}" if part.last_id else "its first item"
                 raise self._incomplete(part, f"{item} fails even alone on a page: {error}") from None
             raise _UnprovenSliceError(str(error), smaller=True) from None
+        except HttpStatusError as error:
+            before = part.received + part.repeats
+            if error.status in _NO_DEPTH or not before:
+                raise
+            self._depth = min(self._depth or before, before)
+            raise _UnprovenSliceError(f"no page can be had after {before} items: {error}") from None
         self._answered = True
         if self.facts.splits and self.facts.pages > _MAX_PAGES_WHEN_UNPROVEN + 10 * self._pages_before_unproven:
             raise self._incomplete(part, f"the pages contradict each other still after {self.facts.pages} of them")
@@ -363,7 +365,7 @@ class WindowScan:
         return plain.matched == claim and any(item.id not in part.ids for item in plain.items)
 
     async def _honours_windows(self) -> bool:
-        empty = await self._fetch_page(self._build(_LONG_AGO, 1), self._client.settings.attempts)
+        empty = await self._fetch_page(self._build(LONG_AGO, 1), self._client.settings.attempts)
         return not (empty.received if empty.matched is None else empty.matched)
 
     def _parts(self, part: _Slice, page: ApiPage) -> int:
@@ -380,7 +382,10 @@ class WindowScan:
         elif part.parent and part.parent.claim is not None and expected > 0.9 * part.parent.claim:
             return 1  # cutting does not part these items
         pages = -(-expected // a_page)
-        return max(1, min(_MAX_PARTS, round(pages / _PAGES_A_SLICE)))
+        parts = max(1, round(pages / _PAGES_A_SLICE))
+        if self._depth is not None:
+            parts = max(parts, expected // self._depth + 1)
+        return min(_MAX_PARTS, parts)
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
