@@ -17,7 +17,7 @@
     ├── OutputError             a file could not be produced
     └── SchemaUnavailableError  in `validate`: a schema cannot be had; its items count as unchecked
 
-A single bad item is not an error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine and the rest goes on.
+A single bad item is not an error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine, the rest goes on.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import hypothesis
 import orjson
 import pytest
 
-from stac_manager.http import gate
+from stac_manager.http import limiter
 
 # a slow machine is no failure; in CI the examples are the same each time, so that it tells of the change it runs on
 hypothesis.settings.register_profile("default", deadline=None)
@@ -40,7 +40,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_limiters() -> None:
     """The next test's server may have the port of one that asked for a pause."""
-    gate._limiters.clear()
+    limiter._limiters.clear()
 
 
 def need(condition: bool, reason: str) -> None:

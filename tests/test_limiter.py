@@ -153,11 +153,11 @@ def test_the_strictest_limits_of_the_process_hold() -> None:
         asyncio.run(ask(url, HttpSettings(rate_limit=10)))
         asyncio.run(ask(url, HttpSettings(), 20))
     assert times[-1] - times[0] >= (21 - 6) / 10 * 0.9
-    gate = limiter_for(("http", "strict.example", 80), 4, 20)
-    assert limiter_for(("http", "strict.example", 80), 9, None) is gate
-    assert (gate.most, gate.rate) == (4, 20)
+    limiter = limiter_for(("http", "strict.example", 80), 4, 20)
+    assert limiter_for(("http", "strict.example", 80), 9, None) is limiter
+    assert (limiter.most, limiter.rate) == (4, 20)
     limiter_for(("http", "strict.example", 80), 2, 5)
-    assert (gate.most, gate.bound, gate.rate) == (2, 2, 5)
+    assert (limiter.most, limiter.bound, limiter.rate) == (2, 2, 5)
 
 
 def test_a_cancelled_run_gives_its_slots_back() -> None:
@@ -174,14 +174,14 @@ def test_a_cancelled_run_gives_its_slots_back() -> None:
 
 
 def test_an_interrupted_run_gives_its_slots_back() -> None:
-    gate = HostLimiter("a.example", 1, None)
+    limiter = HostLimiter("a.example", 1, None)
 
     async def interrupted() -> None:
         async def waits() -> None:
-            async with gate.slot():
+            async with limiter.slot():
                 raise AssertionError("nobody gives it a turn")
 
-        async with gate.slot():
+        async with limiter.slot():
             waiting = asyncio.create_task(waits())
             await asyncio.sleep(0.01)
             assert not waiting.done()
@@ -190,43 +190,43 @@ def test_an_interrupted_run_gives_its_slots_back() -> None:
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             asyncio.run(interrupted())
-    with gate.slot():
-        assert gate.under_way == 1
-    assert gate.under_way == 0
+    with limiter.slot():
+        assert limiter.under_way == 1
+    assert limiter.under_way == 0
 
 
 def test_a_loop_that_is_closed_with_tasks_in_it_gives_its_slots_back() -> None:
-    gate = HostLimiter("a.example", 1, None)
+    limiter = HostLimiter("a.example", 1, None)
 
     async def hold() -> None:
-        async with gate.slot():
+        async with limiter.slot():
             await asyncio.sleep(100)
 
     loop = asyncio.new_event_loop()
     tasks = [loop.create_task(hold()) for _ in range(2)]
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()
-    assert gate.under_way == 1
+    assert limiter.under_way == 1
     for task in tasks:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     del tasks, task
     gc.collect()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(gate.slot().__enter__).result(timeout=5)
+        pool.submit(limiter.slot().__enter__).result(timeout=5)
 
 
 def test_a_turn_goes_from_one_loop_to_another_and_to_a_thread() -> None:
-    gate = HostLimiter("a.example", 1, None)
+    limiter = HostLimiter("a.example", 1, None)
     order: list[str] = []
 
     def in_a_thread() -> None:
         for _ in range(50):
-            with gate.slot():
+            with limiter.slot():
                 order.append("thread")
 
     async def in_a_loop(name: str) -> None:
         for _ in range(50):
-            async with gate.slot():
+            async with limiter.slot():
                 order.append(name)
                 await asyncio.sleep(0)
 
@@ -236,7 +236,7 @@ def test_a_turn_goes_from_one_loop_to_another_and_to_a_thread() -> None:
         for each in done:
             each.result(timeout=20)
     assert len(order) == 150
-    assert gate.under_way == 0
+    assert limiter.under_way == 0
 
 
 def test_tokens_are_asked_for_within_the_limits_too() -> None:

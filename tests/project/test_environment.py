@@ -30,4 +30,4 @@ def test_the_tests_run_without_the_users_settings() -> None:
 
 
 def test_the_users_schemas_are_not_used() -> None:
-    assert Path(os.environ["XDG_CACHE_HOME"]) != Path.target() / ".cache"
+    assert Path(os.environ["XDG_CACHE_HOME"]) != Path.home() / ".cache"
