@@ -17,7 +17,7 @@ from stac_manager.config import Workflow
 from stac_manager.errors import UsageError
 from stac_manager.pipeline import STAGES, Chain, Manifest, code_version, quarantine_reasons
 from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select
-from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, replay
+from stac_manager.pipeline.sync.targeted import Located, fetch_items_into, locate, replay
 
 if TYPE_CHECKING:
     # what `define_asset_job` returns has no public name
@@ -71,12 +71,9 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
             keys = _chosen(workflow, collection, config.partitions)
             yield from _report(context, chain, rebuild(chain, keys, allow_deletes=config.allow_deletes))
         if config.item_ids:
-            targets = find_target_partitions(chain, config.item_ids)
-            yield from _report(context, chain, fetch_items_into(chain, targets))
-            missing = set(config.item_ids).difference(*targets.values())
-            if missing:
-                names = ", ".join(map(repr, sorted(missing)))
-                raise dg.Failure(f"the source does not have {names}", allow_retries=False)
+            located = locate(chain, config.item_ids)
+            yield from _report(context, chain, fetch_items_into(chain, located.targets))
+            _require_all(config.item_ids, located)
         yield dg.Output(None)
 
     @dg.job(name=name, description=f"Take over single items or partitions of {collection}; name them in the config.")
@@ -84,6 +81,19 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
         take()
 
     return targeted
+
+
+def _require_all(item_ids: list[str], located: Located) -> None:
+    """Fail with the names of the items that could not be taken over, and why."""
+    missing = sorted(set(item_ids).difference(*located.targets.values()))
+    lines = [
+        f"{item_id!r}: {located.rejected[item_id].error_message}" for item_id in missing if item_id in located.rejected
+    ]
+    unknown = [repr(item_id) for item_id in missing if item_id not in located.rejected]
+    if unknown:
+        lines.append(f"the source does not have {', '.join(unknown)}")
+    if lines:
+        raise dg.Failure("; ".join(lines), allow_retries=False)
 
 
 def _chosen(workflow: Workflow, collection: str, partitions: list[str]) -> list[str]:

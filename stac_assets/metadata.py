@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from stac_assets.checks import reasons_table
-from stac_manager.pipeline import Manifest, parquet_key, quarantine_key, quarantine_reasons
+from stac_manager.pipeline import Manifest, last_compared, parquet_key, quarantine_key, quarantine_reasons
 from stac_manager.storage import Storage
 
 __all__ = ["Metadata", "changes_metadata", "stage_metadata"]
@@ -57,6 +57,9 @@ def _counts(materialization: dg.AssetMaterialization | None) -> list[int]:
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
     shown["deletions held back"] = manifest.details["pending_deletions"]
+    shown["in no partition"] = manifest.details.get("in_no_partition", 0)
+    shown["left for no partition"] = manifest.run.get("departed", 0)
+    shown["last compared"] = last_compared(storage, manifest)
     shown["interval"] = manifest.details["interval"]
     shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)
     return {**shown, "deduplicated": manifest.ledger.deduplicated, "skipped": manifest.ledger.skipped}

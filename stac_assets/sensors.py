@@ -68,9 +68,11 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         _forget(cursor, running.union(stale.partition for stale in stale_partitions))
         requests = list(_requests(chain, stale_partitions, cursor))
         after = json.dumps(cursor)
+        coverage = planner.coverage()
         if requests:
+            context.log.info(str(coverage))
             return dg.SensorResult(run_requests=requests, cursor=after)
-        reason = f"nothing is behind, as far as {planner.requests} requests tell"
+        reason = f"nothing is behind, as far as {planner.requests} requests tell; {coverage}"
         if stale_partitions:
             names = ", ".join(stale.partition for stale in stale_partitions[:5])
             reason = (

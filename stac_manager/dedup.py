@@ -6,11 +6,12 @@ The result is the same in whatever order the items came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from stac_manager.disk_buffer import DiskBuffer
 
-__all__ = ["Bufferable", "BufferedItem", "DedupBuffer"]
+__all__ = ["Bufferable", "BufferedItem", "DedupBuffer", "KeptItem"]
 
 BufferedItem = tuple[str, bytes]
 """Id and JSON line."""
@@ -33,6 +34,15 @@ class Bufferable(Protocol):
     def line(self) -> bytes:
         """Its JSON, in one line."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItem:
+    """An item out of a buffer, to be put into another one."""
+
+    id: str
+    updated: str
+    line: bytes
 
 
 _KEEP_THE_NEWER = """
@@ -60,6 +70,12 @@ class DedupBuffer(DiskBuffer):
         self.received += len(rows)
         with self.writing():
             self.db.executemany(_KEEP_THE_NEWER, rows)
+
+    def pick(self, ids: Iterable[str]) -> Iterator[Bufferable]:
+        """Those of these ids that are here, as they came."""
+        for item_id in ids:
+            for row in self.db.execute("SELECT id, updated, line FROM items WHERE id = ?", (item_id,)):
+                yield KeptItem(*row)
 
     def __len__(self) -> int:
         return self.count("items")

@@ -17,6 +17,7 @@ import orjson
 from stac_manager.times import parse_rfc3339
 
 __all__ = [
+    "HashedItem",
     "Item",
     "content_hash",
     "dumps",
@@ -33,6 +34,9 @@ __all__ = [
 
 Item = dict[str, Any]
 """A STAC Item as parsed JSON."""
+
+HashedItem = tuple[str, str, bytes]
+"""Id, content hash and JSON line of an item."""
 
 
 def loads(data: bytes | str) -> Any:

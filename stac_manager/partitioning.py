@@ -42,13 +42,17 @@ def _next(start: datetime, by: PartitionBy) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PartitionScheme:
-    """How a collection's time is cut. An item belongs to exactly one window, by `stac_manager.items.item_time`."""
+    """How a collection's time is cut. An item belongs to one window at most, by `stac_manager.items.item_time`."""
 
     by: PartitionBy
     start: datetime
     """Any instant of the first window, aware."""
     end: datetime | None = None
     """Any instant of the last window, aware; None: the window of the present."""
+    wanted_from: datetime | None = None
+    """The first instant of the temporal filter: what lies before it belongs to no partition."""
+    wanted_until: datetime | None = None
+    """The last instant of the temporal filter: what lies after it belongs to no partition."""
 
     def __post_init__(self) -> None:
         if self.by not in get_args(PartitionBy):
@@ -88,9 +92,36 @@ class PartitionScheme:
             return False
         return self.end is None or window.start <= self.end
 
-    def target_partition(self, instant: datetime) -> str:
-        """The partition that an instant belongs to; the first one holds what lies before it."""
-        return self.key_of(max(instant, self.first))
+    def around(self, instant: datetime) -> Window:
+        """The window that holds this instant, also outside of the scheme's range."""
+        start = _floor(instant, self.by)
+        return Window(start, _next(start, self.by))
+
+    def target_partition(self, instant: datetime) -> str | None:
+        """The partition that an instant belongs to; None before the first one and after `end`.
+
+        Whether a partition of the future exists yet, `exists` says.
+        """
+        start = _floor(instant, self.by)
+        if start < self.first or (self.end is not None and start > self.end):
+            return None
+        return start.strftime(KEY_FORMATS[self.by])
+
+    def exists(self, key: str, now: datetime) -> bool:
+        """Whether this partition of the scheme is there by now."""
+        return self.window(key).start <= now
+
+    def asked(self, key: str) -> Window:
+        """The part of a partition's window that the temporal filter leaves; an instant, where it leaves nothing."""
+        window = self.window(key)
+        start = max(window.start, self.wanted_from or window.start)
+        end = min(window.end, self.wanted_until or window.end)
+        return Window(min(start, window.end), max(end, window.start))
+
+    def is_wanted(self, start: datetime, end: datetime) -> bool:
+        """Whether a stretch of time meets the temporal filter."""
+        after = self.wanted_from is None or end >= self.wanted_from
+        return after and (self.wanted_until is None or start <= self.wanted_until)
 
     def keys(self, now: datetime) -> list[str]:
         """Every partition name in order, up to the window that holds `now`, or the scheme's end if that is earlier."""

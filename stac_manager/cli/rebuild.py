@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import click
 from rich.table import Table
@@ -15,7 +16,7 @@ from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, r
 from stac_manager.pipeline.state.manifest import STAGES, StagePartition
 from stac_manager.pipeline.sync import SyncPlanner
 from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select, sync
-from stac_manager.pipeline.sync.targeted import fetch_items_into, find_target_partitions, published_in
+from stac_manager.pipeline.sync.targeted import fetch_items_into, locate, published_in
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 
@@ -61,29 +62,34 @@ def rebuild_catalog(
         _tell(workflow, chosen, mode, partitions, allow_deletes=allow_deletes)
         return
     failed: list[str] = []
-    missing = set(item_ids)
+    missing, rejected = set(item_ids), dict[str, RejectedItem]()
     for collection, keys in chosen:
         chain = Chain.of(workflow, collection)
         if item_ids:
-            targets = _target_partitions(chain, item_ids, keys)
+            located = locate(chain, item_ids)
+            targets = _named(located.targets, keys)
+            rejected |= located.rejected
             missing -= {item_id for found in targets.values() for item_id in found}
             failed += run_work(run, chain, fetch_items_into(chain, targets), len(targets))
         elif mode == "incremental":
-            failed += run_work(run, chain, sync(chain, partitions or None, allow_deletes=allow_deletes))
+            planner = SyncPlanner(chain, only=partitions or None, confirmed=allow_deletes)
+            failed += run_work(
+                run, chain, sync(chain, allow_deletes=allow_deletes, planner=planner), told=planner.coverage
+            )
             run.summary.unchanged += _passed_over(run, chain, keys)
             ran = {partition for name, partition in run.ran if name == collection}
             run.red_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
         else:
             failed += run_work(run, chain, rebuild(chain, keys, allow_deletes=allow_deletes), len(keys))
     for item_id in sorted(missing):
-        run.reject(RejectedItem(item_id, "NotFound", _not_found(workflow, chosen, item_id), "raw_items", None))
+        unknown = RejectedItem(item_id, "NotFound", "the source does not have it", "raw_items", None)
+        run.reject(_with_place(workflow, chosen, rejected.get(item_id, unknown), item_id))
     if failed:
         run.finish()
         raise StacManagerError("\n".join(failed))
 
 
-def _target_partitions(chain: Chain, item_ids: tuple[str, ...], keys: list[str]) -> dict[str, list[str]]:
-    targets = find_target_partitions(chain, item_ids)
+def _named(targets: dict[str, list[str]], keys: list[str]) -> dict[str, list[str]]:
     outside = [target for target in targets if target not in keys]
     if outside:
         raise UsageError(
@@ -92,12 +98,15 @@ def _target_partitions(chain: Chain, item_ids: tuple[str, ...], keys: list[str])
     return targets
 
 
-def _not_found(workflow: Workflow, chosen: list[tuple[str, list[str]]], item_id: str) -> str:
-    """An id that the source does not have is no deletion: only a complete scan finds those."""
+def _with_place(
+    workflow: Workflow, chosen: list[tuple[str, list[str]]], rejection: RejectedItem, item_id: str
+) -> RejectedItem:
+    """An item that cannot be taken over is no deletion: only a complete scan finds those. Say where it is still."""
     for collection, _ in chosen:
         if partition := published_in(Chain.of(workflow, collection), item_id):
-            return f"the source does not have it; it stays in {collection} {partition} until that partition is run"
-    return "the source does not have it"
+            stays = f"; it stays in {collection} {partition} until that partition is run"
+            return replace(rejection, error_message=rejection.error_message + stays)
+    return rejection
 
 
 def _passed_over(run: Run, chain: Chain, keys: list[str]) -> int:
@@ -133,11 +142,11 @@ def _tell(
             click.echo(f"{collection}: {len(keys)} partitions, {keys[0]} to {keys[-1]}")
             continue
         chain = Chain.of(workflow, collection)
-        stale_partitions = SyncPlanner(chain, only=partitions or None, dry=True, confirmed=allow_deletes).plan()
+        planner = SyncPlanner(chain, only=partitions or None, dry=True, confirmed=allow_deletes)
+        stale_partitions = planner.plan()
         for stale in stale_partitions:
             click.echo(f"{collection} {stale.partition}: {stale.reason}")
-        if not stale_partitions:
-            click.echo(f"{collection}: nothing to do")
+        click.echo(f"{collection}: {'' if stale_partitions else 'nothing to do; '}{planner.coverage()}")
         if not allow_deletes:
             for key, why in _waiting(chain, keys):
                 click.echo(f"{collection} {key}: {why}")
@@ -154,8 +163,22 @@ def _red(outcome: CheckOutcome) -> str:
     return f"{outcome.name}: {outcome.description}"
 
 
-def run_work(run: Run, chain: Chain, work: Iterator[PartitionResult], total: int | None = None) -> list[str]:
-    """Run partitions, and show and add up what became of them; gives a line for each that failed."""
+def run_work(
+    run: Run,
+    chain: Chain,
+    work: Iterator[PartitionResult],
+    total: int | None = None,
+    told: Callable[[], object] | None = None,
+) -> list[str]:
+    """Run partitions, and show and add up what became of them; gives a line for each that failed.
+
+    Args:
+        run: of the command.
+        chain: of the collection.
+        work: what is done.
+        total: how many partitions are run, where that is known.
+        told: what else there is to say at the end.
+    """
     failed = []
     results: dict[str, PartitionResult] = {}
     try:
@@ -176,8 +199,10 @@ def run_work(run: Run, chain: Chain, work: Iterator[PartitionResult], total: int
         _keep_failures(run, chain.storage, result)
     if table.row_count:
         console.print(table)
-    elif not failed:
-        console.print(f"{chain.collection}: nothing to do", markup=False)
+    lines = [] if table.row_count or failed else ["nothing to do"]
+    lines += [str(told())] if told and not failed else []
+    if lines:
+        console.print(f"{chain.collection}: {'; '.join(lines)}", markup=False)
     return failed
 
 

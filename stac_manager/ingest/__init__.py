@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from stac_manager.dedup import BufferedItem, DedupBuffer
-from stac_manager.ingest.partition_assignment import belongs_to, target_partition
+from stac_manager.ingest.fetched_item import FetchedItem, parse_item
+from stac_manager.ingest.partition_assignment import (
+    belongs_to,
+    is_out_of_its_range,
+    is_surely_found,
+    target_partition,
+    why_in_no_partition,
+)
 from stac_manager.ingest.protocol import NO_FILTER, FetchFacts, Page, PageSink, Probe, Since, Source, SourceType
 from stac_manager.ingest.routing import ReadOnceSource, RoutedSource
 from stac_manager.ingest.stac_api.search_filter import SearchFilter
@@ -19,6 +26,7 @@ __all__ = [
     "NO_FILTER",
     "PAGE_SIZE",
     "FetchFacts",
+    "FetchedItem",
     "IngestModule",
     "Page",
     "PageSink",
@@ -31,7 +39,11 @@ __all__ = [
     "SourceType",
     "StacApiSource",
     "belongs_to",
+    "is_out_of_its_range",
+    "is_surely_found",
+    "parse_item",
     "target_partition",
+    "why_in_no_partition",
 ]
 
 Progress = Callable[[int, int | None], None]

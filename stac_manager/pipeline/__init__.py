@@ -8,7 +8,7 @@ from __future__ import annotations
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.chain import Chain, Mode, Progress, code_version
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
-from stac_manager.pipeline.checks import ALLOW_DELETES_TAG, BLOCKING, CHECKS, CheckOutcome, run_check
+from stac_manager.pipeline.checks import ALLOW_DELETES_TAG, BLOCKING, CHECKS, CheckOutcome, last_compared, run_check
 from stac_manager.pipeline.stages.publish import collection_totals, publish_catalog, publish_collection
 from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.paths import CATALOG_KEY, collection_key, parquet_key, quarantine_key, rescan_mark
@@ -34,6 +34,7 @@ __all__ = [
     "code_version",
     "collection_key",
     "collection_totals",
+    "last_compared",
     "parquet_key",
     "partition_counts",
     "publish_catalog",

@@ -16,6 +16,7 @@ from stac_manager.errors import FilterIgnoredError, StorageError
 from stac_manager.ingest import NO_FILTER, FetchFacts, IngestModule, Probe, Since, Source
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.builders import schema_store_of, source_of
+from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.stages.publish import mark_collection_dirty, publish_collection, publish_partition
 from stac_manager.pipeline.stages.raw import Progress, RawStage
 from stac_manager.pipeline.stages.validate import validate_partition
@@ -87,7 +88,7 @@ class Chain:
     @cached_property
     def scheme(self) -> PartitionScheme:
         """How the collection's time is cut."""
-        return self.workflow.scheme()
+        return self.raw.scheme
 
     @cached_property
     def raw(self) -> RawStage:
@@ -155,11 +156,6 @@ class Chain:
         unfinished = stage == "published" and self.storage.size(publish_intent(self.collection, partition)) is not None
         return None if unfinished else manifest
 
-    def is_current(self, partition: str, fingerprint: str) -> bool:
-        """Whether all stages of a partition are finished, from a source that looked as the fingerprint says."""
-        raw = read_intact_manifest(self.storage, self.stage_partition("raw_items", partition))
-        return raw is not None and raw.details["probe"] == fingerprint and self.is_up_to_date(partition)
-
     def run(
         self,
         stage: Stage,
@@ -168,6 +164,7 @@ class Chain:
         *,
         mode: Mode = "full",
         allow_deletes: bool = False,
+        feed: ChangeFeed | None = None,
     ) -> Manifest:
         """Run one stage of one partition.
 
@@ -177,6 +174,7 @@ class Chain:
             progress: hears how many items were handled.
             mode: how much is done over again.
             allow_deletes: a person confirmed what is gone at the source, however much it is.
+            feed: the changes that have just been fetched, for the mode `changes`.
 
         Raises:
             UsageError: there is no such partition.
@@ -188,7 +186,7 @@ class Chain:
         on_progress = progress or (lambda _: None)
         with self.locked(partition):
             if stage == "raw_items":
-                return self._raw_items(partition, on_progress, mode, allow_deletes)
+                return self._raw_items(partition, on_progress, mode, allow_deletes, feed)
             upstream = self.upstream(self.stage_partition(stage, partition))
             if mode not in ("full", "replay") and (done := self._reusable(stage, partition, upstream)):
                 remove_orphaned_files(self.storage, done)
@@ -201,25 +199,35 @@ class Chain:
             }
             return steps[stage](upstream, on_progress, mode != "full")
 
-    def _raw_items(self, partition: str, progress: Progress, mode: Mode, allow_deletes: bool) -> Manifest:
+    def _raw_items(
+        self, partition: str, progress: Progress, mode: Mode, allow_deletes: bool, feed: ChangeFeed | None
+    ) -> Manifest:
         if mode in ("resume", "replay") and (done := self.raw.intact_manifest(partition)):
             return self.raw.unchanged(done)
-        if mode == "changes" and (since := self.since()):
-
-            def changed(ingest: IngestModule, window: Window) -> FetchFacts:
-                return ingest.fetch(window, since=since)
-
-            try:
-                merged = self.raw.merge(partition, progress, changed, counted=True)
-            except FilterIgnoredError as error:
-                log.warning("%s; reading all of %s", error, partition)
-                merged = None
-            if merged is not None:
-                return merged
+        if mode == "changes" and (merged := self._changes(partition, progress, feed)):
+            return merged
         cycle = self.sync_state.ensure_full_compare(self.partitions, self._newest)
         done = self.raw.scan(partition, progress, allow_deletes=allow_deletes)
-        self.sync_state.compared(partition, cycle)
+        self.sync_state.compared([partition], cycle)
         return done
+
+    def _changes(self, partition: str, progress: Progress, feed: ChangeFeed | None) -> Manifest | None:
+        """Take over what the source says has changed; None where that cannot be told."""
+        if feed and feed.holds(self.raw.reusable_manifest(partition)):
+            fetched, probe = partial(feed.fill, partition), feed.probe(partition)
+            return self.raw.merge(partition, progress, lambda ingest, _: fetched(ingest), counted=True, probe=probe)
+        since = self.since()
+        if since is None:
+            return None
+
+        def changed(ingest: IngestModule, window: Window) -> FetchFacts:
+            return ingest.fetch(window, since=since)
+
+        try:
+            return self.raw.merge(partition, progress, changed, counted=True)
+        except FilterIgnoredError as error:
+            log.warning("%s; reading all of %s", error, partition)
+            return None
 
     def since(self) -> Since | None:
         """From when on to ask what changed; None where the source cannot say, or it is not known yet."""

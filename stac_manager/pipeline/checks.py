@@ -16,9 +16,10 @@ from stac_manager.output import read_with_nulls, same_after_parquet
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
+from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.storage import Storage
 
-__all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "run_check"]
+__all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "last_compared", "run_check"]
 
 ALLOW_DELETES_TAG = "stac_manager/allow_deletes"
 """The tag by which a person confirms deletions of a Dagster run."""
@@ -98,6 +99,7 @@ def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """The source's own count against what came."""
     claimed, distinct = manifest.details["matched"], manifest.details["distinct"]
     facts = {"matched": claimed, "received": distinct, "skipped": manifest.ledger.skipped}
+    facts["last_compared"] = last_compared(storage, manifest)
     if claimed is None:
         return CheckOutcome("complete", True, f"{distinct} items; the source gives no count to compare with", facts)
     if claimed in (distinct, manifest.ledger.received):
@@ -106,6 +108,12 @@ def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
         text = f"{distinct} items came, more than the source counts ({claimed}): its count is behind, and tells nothing"
         return CheckOutcome("complete", True, text, facts)
     return CheckOutcome("complete", False, f"the source says {claimed} items, {distinct} came", facts)
+
+
+def last_compared(storage: Storage, manifest: Manifest) -> str:
+    """When a partition was last read whole or compared item by item, to the hour (RFC 3339)."""
+    sync_state = SyncStateStore(storage, manifest.collection, manifest.code_version)
+    return sync_state.load().compared_at.get(manifest.partition, "not yet")
 
 
 def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:

@@ -58,6 +58,19 @@ def test_what_cannot_be_taken_fails_the_run(site: Site, config: dict[str, Any]) 
     assert not run(site, targeted_job_name(site.workflow, "c"), config).success
 
 
+def test_a_job_names_the_item_of_no_partition_and_says_why(site: Site) -> None:
+    site.run("2024-01")
+    site.items[0]["properties"]["datetime"] = "2019-05-01T00:00:00Z"
+    result = run(site, targeted_job_name(site.workflow, "c"), {"item_ids": ["a", "nobody"]})
+    (failure,) = [event for event in result.all_node_events if event.is_step_failure]
+    said = failure.step_failure_data.error.message + str(failure.step_failure_data.user_failure_data)
+    assert "'a': it is at the source, dated 2019-05-01; the first partition starts 2024-01-01" in said
+    assert "the source does not have 'nobody'" in said
+    site.run("2024-01")
+    shown = site.materializations("raw_items")["2024-01"].metadata
+    assert (shown["left for no partition"].value, shown["in no partition"].value) == (1, 0)
+
+
 def test_quarantine_is_replayed_by_a_job_that_shows_what_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from stac_manager.validate import Validator
 

@@ -204,3 +204,20 @@ def test_what_is_marked_once_more_after_its_run_is_asked_for_once_more(site: Sit
     storage.delete(rescan_mark("c", "2024-02"))
     mark_new_ids(storage, "c", "2024-03")
     assert partitions(tick(site, cursor)[0]) == ["2024-02"]
+
+
+def test_a_tick_tells_how_much_was_compared_and_a_partition_when(site: Site) -> None:
+    site.run("2024-01", "2024-03")
+    (sensor,) = [one for one in site.definitions.sensors or [] if one.name == "sync_w_c"]
+    assert isinstance(sensor, dg.SensorDefinition)
+    resources = site.definitions.resources
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = dg.build_sensor_context(instance=site.instance, resources=resources, definitions=site.definitions)
+        said = sensor.evaluate_tick(context).skip_message
+    assert "all 3 partitions were compared item by item in the present round; the oldest comparison is 0 min" in str(
+        said
+    )
+    when = site.materializations("raw_items")["2024-02"].metadata["last compared"].value
+    assert site.checks("raw_items", "complete")["2024-02"].metadata["last_compared"].value == when
+    assert str(when).startswith("20")

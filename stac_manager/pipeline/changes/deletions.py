@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from stac_manager.dedup import BufferedItem
 from stac_manager.errors import IncompleteError
 from stac_manager.ingest import IngestModule
-from stac_manager.items import dumps, loads
+from stac_manager.items import HashedItem, dumps, loads
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
 from stac_manager.pipeline.state.stage_files import (
-    StagedItem,
     compare_indexes,
     read_file,
     read_index,
@@ -101,7 +100,7 @@ class Deletions:
         """The ids that the last generation held."""
         return read_pending_deletions(self._storage, self._before)
 
-    def retained_items(self) -> Iterator[StagedItem]:
+    def retained_items(self) -> Iterator[HashedItem]:
         """The items that stay, as they were, sorted by id."""
         pending = {*self.pending, *self.retained}
         if pending and self._before:

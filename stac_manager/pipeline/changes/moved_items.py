@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import numpy as np
 
-from stac_manager.dedup import BufferedItem
 from stac_manager.errors import StorageError
-from stac_manager.ingest import target_partition
-from stac_manager.items import loads, safe_name
-from stac_manager.partitioning import PartitionScheme
+from stac_manager.items import safe_name
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import new_id_marks_folder, partition_lock, rescan_mark
 from stac_manager.pipeline.state.stage_files import read_index, read_intact_manifest, read_manifest, read_rejected
 from stac_manager.storage import Storage
-from stac_manager.times import utc_now
 
-__all__ = ["mark_moved", "mark_new_ids", "partitions_to_rescan", "retained", "target_partitions"]
+__all__ = ["mark_moved", "mark_new_ids", "partitions_to_rescan", "retained"]
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +82,6 @@ def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str],
 
 def _stage_partitions(collection: str, partition: str) -> list[StagePartition]:
     return [StagePartition(collection=collection, stage=stage, partition=partition) for stage in STAGES]
-
-
-def target_partitions(entries: Iterable[BufferedItem], scheme: PartitionScheme) -> dict[str, str | None]:
-    """Where items belong; None outside of the workflow's partitions."""
-    keys = set(scheme.keys(utc_now()))
-
-    def target(line: bytes) -> str | None:
-        try:
-            found = target_partition(loads(line), scheme)
-        except ValueError:
-            return None
-        return found if found in keys else None
-
-    return {item_id: target(line) for item_id, line in entries}
 
 
 def _put_mark(storage: Storage, collection: str, partition: str) -> None:

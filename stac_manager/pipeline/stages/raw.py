@@ -7,26 +7,22 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import batched, filterfalse
 from typing import Any
 
 from stac_manager.config import Workflow
-from stac_manager.errors import IncompleteError
+from stac_manager.dedup import BufferedItem
 from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
+from stac_manager.ingest.partition_assignment import Assignment, PartitionAssigner, Unassigned, rejection_key
 from stac_manager.items import dumps
 from stac_manager.partitioning import PartitionScheme
-from stac_manager.pipeline.changes.deletions import (
-    Deletions,
-    read_pending_deletions,
-    read_retained,
-    require_below_threshold,
-)
-from stac_manager.pipeline.changes.moved_items import mark_new_ids, retained, target_partitions
-from stac_manager.pipeline.stages.assigner import PartitionAssigner, Verdict, rejection_key
+from stac_manager.pipeline.changes.deletions import Deletions, read_pending_deletions, require_below_threshold
+from stac_manager.pipeline.changes.left_items import LeftItems, tell_unassigned
+from stac_manager.pipeline.changes.moved_items import mark_new_ids
 from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
 from stac_manager.pipeline.state.stage_files import (
@@ -66,6 +62,10 @@ class _Tally:
     """Those of them that are kept until they have come there."""
     ids: set[str] = field(default_factory=set)
     """Of what was received in a merge."""
+    unassigned: Unassigned = field(default_factory=Unassigned)
+    """Items that came and belong to no partition."""
+    departed: Unassigned = field(default_factory=Unassigned)
+    """Items of the last generation that belong to no partition now."""
 
 
 @dataclass
@@ -81,14 +81,12 @@ class RawStage:
     @cached_property
     def scheme(self) -> PartitionScheme:
         """How the collection's time is cut."""
-        return self.workflow.scheme()
+        temporal = self.workflow.source.filters.temporal
+        return replace(self.workflow.scheme(), wanted_from=temporal.start_date, wanted_until=temporal.end_date)
 
     def window(self, partition: str) -> Window:
         """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
-        window = self.scheme.window(partition)
-        temporal = self.workflow.source.filters.temporal
-        start = max(window.start, temporal.start_date or window.start)
-        return Window(start, min(window.end, temporal.end_date or window.end))
+        return self.scheme.asked(partition)
 
     def stage_partition(self, partition: str) -> StagePartition:
         """Where the stage of a partition is kept."""
@@ -122,13 +120,14 @@ class RawStage:
             out = stack.enter_context(StageWriter(self.storage, self.stage_partition(partition)))
             before = out.previous
             ingest, facts, probe = self._fetch_unchanged(stack, window, progress)
-            tally, assigner = _Tally(skipped=ingest.outside), PartitionAssigner(partition, self.scheme)
+            assigner, departures = PartitionAssigner(partition, self.scheme), self._departures(partition, before)
+            tally = _Tally(ingest.outside, unassigned=assigner.unassigned, departed=departures.unassigned)
             if before is None and not allow_deletes:
                 require_below_threshold(self.storage, out.stage_partition, ingest, self.workflow.sync.delete_threshold)
             deletions = self._deletions(before)
             fetched_items = filterfalse(assigner.is_elsewhere, ingest)
             deletions.find(
-                ingest, fetched_items, lambda ids: self._moved(ids, partition, before), confirmed=allow_deletes
+                ingest, fetched_items, lambda ids: departures.find(self.source, ids), confirmed=allow_deletes
             )
             assigned = ((entry[0], assigner(entry)) for entry in ingest)
             pending = ((item[0], item) for item in deletions.retained_items())
@@ -141,11 +140,18 @@ class RawStage:
                 "distinct": len(ingest.items) + len(ingest.rejected_items) + ingest.outside,
                 "probe": probe.fingerprint,
                 "newest": format_rfc3339(assigner.newest) if assigner.newest else None,
+                "in_no_partition": assigner.unassigned.count,
             }
             return self._commit(out, window, ingest, tally, facts, deletions, details)
 
     def merge(
-        self, partition: str, progress: Progress, fill: Callable[[IngestModule, Window], FetchFacts], *, counted: bool
+        self,
+        partition: str,
+        progress: Progress,
+        fill: Callable[[IngestModule, Window], FetchFacts],
+        *,
+        counted: bool,
+        probe: Probe | None = None,
     ) -> Manifest | None:
         """Take over what `fill` brings, and leave the rest as it is; None where only a scan can tell.
 
@@ -154,6 +160,7 @@ class RawStage:
             progress: hears how many items were handled.
             fill: fetches the items that changed; it may bring others.
             counted: hold the source's count of the window against what the merge comes to.
+            probe: the look at the window from before the changes were fetched, where they have been already.
         """
         window, before = self.window(partition), self.intact_manifest(partition)
         if before is None:
@@ -162,7 +169,8 @@ class RawStage:
         with ExitStack() as stack:
             out = stack.enter_context(StageWriter(self.storage, self.stage_partition(partition)))
             ingest = stack.enter_context(IngestModule(self.source))
-            probe = asyncio.run(self.source.probe(window)) if counted else None
+            if counted and probe is None:
+                probe = asyncio.run(self.source.probe(window))
             facts = fill(ingest, window)
             assigner = PartitionAssigner(partition, self.scheme)
             tally = self._merged(ingest, before, assigner, out, progress)
@@ -238,41 +246,16 @@ class RawStage:
         refiltered = before is not None and before.details.get("filters") != self._filters
         return Deletions(self.storage, before, self.workflow.sync.delete_threshold, refiltered=refiltered)
 
-    def _moved(self, missing: list[str], partition: str, before: Manifest | None) -> dict[str, str | None]:
-        """Which of the ids that did not come with their window the source has elsewhere, and where what stays belongs.
+    def _departures(self, partition: str, before: Manifest | None) -> LeftItems:
+        return LeftItems(self.storage, self.collection, partition, self.scheme, before)
 
-        Such a partition is marked to be read. An id stays only until that was done, whether it came or not.
-
-        Raises:
-            IncompleteError: the source has one of them in this very window, so the scan was not whole.
-        """
-        with IngestModule(self.source) as found:
-            found.find(missing)
-            assigner = PartitionAssigner(partition, self.scheme)
-            here = [entry[0] for entry in found if assigner(entry) is not None]
-            here += [str(record["item_id"]) for record in found.rejected_items.records(str)]
-            if here:
-                raise IncompleteError(
-                    f"{self.collection} {partition}: the source has {here[0]!r}, but left it out of its window; "
-                    "nothing was taken over"
-                )
-            targets = target_partitions(found, self.scheme)
-        return {**dict.fromkeys(targets), **self._retained(targets, before)}
-
-    def _moved_out(self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner) -> dict[str, str]:
-        """Which items of the last generation came, belong elsewhere now, and stay as yet; and where they belong."""
+    def _strays(self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner) -> Iterator[BufferedItem]:
+        """What came of the last generation and no longer belongs to it."""
         moved_out = dict(filter(assigner.is_elsewhere, ingest))
-        if not moved_out:
-            return {}
-        known = (item_id for item_id, _ in read_index(self.storage, before) if item_id in moved_out)
-        return self._retained(
-            target_partitions(((item_id, moved_out[item_id]) for item_id in known), self.scheme), before
-        )
+        known = read_index(self.storage, before) if moved_out else ()
+        return ((item_id, moved_out[item_id]) for item_id, _ in known if item_id in moved_out)
 
-    def _retained(self, targets: dict[str, str | None], before: Manifest | None) -> dict[str, str]:
-        return retained(self.storage, self.collection, targets, read_retained(self.storage, before))
-
-    def _write_item(self, verdict: Verdict, out: StageWriter) -> bool:
+    def _write_item(self, verdict: Assignment, out: StageWriter) -> bool:
         """Keep or refuse an item; False where it belongs to another partition."""
         if isinstance(verdict, RejectedItem):
             out.reject([verdict])
@@ -287,7 +270,9 @@ class RawStage:
     def _merged(
         self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner, out: StageWriter, progress: Progress
     ) -> _Tally:
-        tally = _Tally(skipped=ingest.outside, retained=self._moved_out(ingest, before, assigner))
+        departures = self._departures(out.stage_partition.partition, before)
+        tally = _Tally(ingest.outside, unassigned=assigner.unassigned, departed=departures.unassigned)
+        tally.retained = departures.of_those_that_came(self._strays(ingest, before, assigner))
         old = read_items(self.storage, before)
         rest = next(old, None)
         for entry in ingest:
@@ -354,7 +339,7 @@ class RawStage:
             skipped=tally.skipped,
         )
         run = {name: getattr(facts, name) for name in _RUN_FACTS}
-        return out.commit(
+        done = out.commit(
             ledger,
             code_version=self.code_version,
             details={
@@ -363,10 +348,12 @@ class RawStage:
                 **details,
                 "pending_deletions": len(deletions.pending),
             },
-            run={**run, "requests": run["requests"] + 2},
+            run={**run, "requests": run["requests"] + 2, "departed": tally.departed.count},
             files={name: _written(out, name, lines) for name, lines in deletions.files().items()},
             before_manifest=self._mark_new_ids,
         )
+        tell_unassigned(done, tally.departed, tally.unassigned)
+        return done
 
     def _mark_new_ids(self, manifest: Manifest) -> None:
         """Say that ids are new here: they may be known elsewhere, from before their items moved."""
@@ -384,6 +371,7 @@ def _merged_details(
     before: Manifest, probe: Probe | None, assigner: PartitionAssigner, tally: _Tally
 ) -> dict[str, Any]:
     written = {name: before.details[name] for name in ("matched", "distinct", "probe")}
+    written["in_no_partition"] = max(before.details.get("in_no_partition", 0), tally.unassigned.count)
     newest = max(filter(None, (assigner.newest, _instant(before.details["newest"]))), default=None)
     text = format_rfc3339(newest) if newest else None
     if probe is None:
@@ -394,6 +382,7 @@ def _merged_details(
         "distinct": before.details["distinct"] + grown,
         "probe": probe.fingerprint,
         "newest": text,
+        "in_no_partition": written["in_no_partition"],
     }
 
 

@@ -41,7 +41,7 @@ class Ledger(_Record):
     quarantined: int = 0
     deduplicated: int = 0
     skipped: int = 0
-    """Left out on purpose: the item belongs to another partition."""
+    """Left out on purpose: the item belongs to another partition, or to none."""
 
     def require_balance(self) -> None:
         """Raises:

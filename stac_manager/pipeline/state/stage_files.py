@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
-from stac_manager.items import dumps, loads
+from stac_manager.items import HashedItem, dumps, loads
 from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
 from stac_manager.quarantine import QuarantineRecord, RejectedItem, RejectedItemBuffer
@@ -25,7 +25,6 @@ from stac_manager.times import timestamp
 
 __all__ = [
     "StageWriter",
-    "StagedItem",
     "compare_indexes",
     "read_file",
     "read_index",
@@ -39,9 +38,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BUFFER = 1 << 20
-
-StagedItem = tuple[str, str, bytes]
-"""Id, content hash, JSON line."""
 
 Entry = tuple[str, str]
 """Id and content hash."""
@@ -65,7 +61,7 @@ def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[st
         yield item_id, digest
 
 
-def read_items(storage: Storage, manifest: Manifest) -> Iterator[StagedItem]:
+def read_items(storage: Storage, manifest: Manifest) -> Iterator[HashedItem]:
     """Id, content hash and JSON line of every item of a stage before `published`, sorted by id."""
     lines = _lines(storage, manifest.items)
     for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
@@ -112,7 +108,7 @@ class StageWriter:
         if isinstance(error, OSError):
             raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
 
-    def write(self, item: StagedItem, *, with_line: bool = True) -> None:
+    def write(self, item: HashedItem, *, with_line: bool = True) -> None:
         """Pass an item on; items come sorted by id. `with_line` False keeps only its place in the index."""
         item_id, digest, line = item
         entry = dumps([item_id, digest])

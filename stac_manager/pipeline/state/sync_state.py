@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from stac_manager.pipeline.state.paths import collection_lock, sync_key
 from stac_manager.storage import Storage
-from stac_manager.times import format_rfc3339, parse_rfc3339
+from stac_manager.times import format_rfc3339, parse_rfc3339, timestamp
 
 __all__ = ["SyncState", "SyncStateStore"]
+
+
+_LAG = timedelta(hours=1)
 
 
 class SyncState(BaseModel):
@@ -33,8 +36,21 @@ class SyncState(BaseModel):
     """The old partition that was looked at last; the next look goes on after it."""
     compared: str | None = None
     """The partition that was compared in full last."""
+    compared_at: dict[str, str] = Field(default_factory=dict)
+    """When each partition was last read whole or compared item by item (RFC 3339). It may lag behind by an hour, so
+    that comparing again and again what does not change writes nothing."""
+    round_left: list[str] = Field(default_factory=list)
+    """Partitions that the present round of comparisons has yet to come to; empty where all were compared."""
     budget_overrun: int = 0
     """Requests beyond the budget that a large partition took, and that the next looks save."""
+
+
+def _stamp(record: SyncState, partitions: Collection[str]) -> None:
+    now = timestamp()
+    for partition in partitions:
+        before = record.compared_at.get(partition)
+        if before is None or not timedelta(0) <= parse_rfc3339(now) - parse_rfc3339(before) < _LAG:
+            record.compared_at[partition] = now
 
 
 class SyncStateStore:
@@ -90,16 +106,27 @@ class SyncStateStore:
             if record.watermark is None and record.full_compare_newest is None:
                 record.full_compare_newest, record.full_compare_left = format_rfc3339(newest), list(partitions)
 
-    def compared(self, partition: str, cycle: str | None) -> None:
-        """A partition was read whole since the round began, and what it holds is taken over."""
-        if cycle is None or partition not in self.load().full_compare_left:
-            return
+    def compared(self, partitions: Collection[str], cycle: str | None, every: Sequence[str] = ()) -> SyncState:
+        """Some partitions were read whole since `cycle` began, and what they hold is taken over; gives what is known.
+
+        Args:
+            partitions: their names.
+            cycle: from `ensure_full_compare`.
+            every: all partitions, where these are a part of a round that begins if none is under way.
+        """
+        if not partitions:
+            return self.load()
         with self.change() as record:
-            if record.full_compare_newest != cycle or partition not in record.full_compare_left:
-                return
-            record.full_compare_left.remove(partition)
-            if not record.full_compare_left:
-                self._end_full_compare(record)
+            left = [one for one in record.round_left if not every or one in every]
+            if not left and not set(every).issubset(partitions):
+                left = list(every)
+            record.round_left = [one for one in left if one not in partitions]
+            _stamp(record, partitions)
+            if cycle is not None and record.full_compare_newest == cycle:
+                record.full_compare_left = [one for one in record.full_compare_left if one not in partitions]
+                if not record.full_compare_left:
+                    self._end_full_compare(record)
+            return record
 
     def forget_updated_filter(self) -> None:
         """The source does not filter as it did; the next look finds out anew whether it does."""

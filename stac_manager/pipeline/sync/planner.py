@@ -11,13 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
 from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
-from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, target_partition
+from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, Probe, is_surely_found, target_partition
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.state.manifest import STAGES
 from stac_manager.pipeline.state.paths import (
@@ -28,7 +30,9 @@ from stac_manager.pipeline.state.paths import (
     rescan_mark,
 )
 from stac_manager.pipeline.state.stage_files import read_index, read_rejected
-from stac_manager.times import parse_rfc3339, utc_now
+from stac_manager.pipeline.state.sync_state import SyncState
+from stac_manager.pipeline.sync.coverage import Coverage, oldest_of
+from stac_manager.times import format_rfc3339, parse_rfc3339, utc_now
 
 __all__ = ["StalePartition", "SyncPlanner"]
 
@@ -98,12 +102,21 @@ class SyncPlanner:
         self._until = time.monotonic() + seconds
         self._feed: dict[str, list[_Change]] = {}
         self._feed_newest: datetime | None = None
+        self._probes: dict[str, Probe] = {}
+        self.feed: ChangeFeed | None = None
+        """The changes that were fetched, where they are kept."""
         self._feed_known = False
+        self._compared: list[str] = []
+        self._after_comparing: SyncState | None = None
+        self._last_compared: str | None = None
         self.requests = 0
         self.found: dict[str, StalePartition] = {}
 
-    def plan(self) -> list[StalePartition]:
+    def plan(self, keep: ExitStack | None = None) -> list[StalePartition]:
         """Look, and give what is behind, the latest partitions first.
+
+        Args:
+            keep: where given, the changes that were fetched stay at hand as `feed` until it is closed.
 
         Raises:
             SourceError: the source does not answer, and nothing was found out.
@@ -111,7 +124,7 @@ class SyncPlanner:
         """
         self._find_unfinished()
         try:
-            self._read_change_feed()
+            self._read_change_feed(keep)
             self._probe_windows()
             self._compare()
         except TimeoutError:
@@ -183,7 +196,7 @@ class SyncPlanner:
         except StorageError as error:
             log.warning("%s; the collection is published after what is behind", error)
 
-    def _read_change_feed(self) -> None:
+    def _read_change_feed(self, keep: ExitStack | None) -> None:
         """Ask what the source dates after the watermark, wherever in time it lies."""
         chain = self._chain
         if not self._keys or not self._has_updated_filter():
@@ -191,7 +204,14 @@ class SyncPlanner:
         since = chain.since()
         if since is None:
             return
-        with IngestModule(chain.source) as ingest:
+        # before the changes are fetched, so that what changes in between is in neither
+        for partition in self._keys[-chain.workflow.sync.latest_windows :]:
+            self._probe(partition)
+        with ExitStack() as stack:
+            ingest = (keep or stack).enter_context(IngestModule(chain.source))
+            feed = ChangeFeed(ingest, chain.scheme, self._probes)
+            for partition in self._keys[-_CHECKED_EACH_TIME:]:
+                feed.note(partition, chain.raw.reusable_manifest(partition))
             try:
                 facts = ingest.fetch(chain.all_time(), since=since, seconds=self._seconds_left)
             except FilterIgnoredError as error:
@@ -200,11 +220,13 @@ class SyncPlanner:
                 return
             self.requests += facts.requests
             for item_id, line in ingest:
-                self._note_change(item_id, line)
-        self._feed_known = True
-        for partition, changes in self._feed.items():
-            if missing := self._missing(partition, changes):
-                self._add(partition, "changes", f"new or changed items: {missing}")
+                self._note_change(feed, item_id, line)
+            self.feed = feed if keep else None
+            self._feed_known = True
+            for partition, changes in self._feed.items():
+                feed.note(partition, chain.raw.reusable_manifest(partition))
+                if missing := self._missing(partition, changes):
+                    self._add(partition, "changes", f"new or changed items: {missing}")
 
     def _has_updated_filter(self) -> bool:
         record = self._chain.sync_state.load()
@@ -217,13 +239,16 @@ class SyncPlanner:
                 record.updated_filter = found
         return record.updated_filter not in (None, NO_FILTER)
 
-    def _note_change(self, item_id: str, line: bytes) -> None:
+    def _note_change(self, feed: ChangeFeed, item_id: str, line: bytes) -> None:
         try:
             item = loads_exactly(line)
             target = target_partition(item, self._chain.scheme)
+            found = target in self._keys and is_surely_found(item, target, self._chain.scheme)
+            feed.add(item_id, item, target if found else None)
         except ValueError:
+            feed.is_readable = False
             return  # it belongs to no partition; the windows show it, if any can
-        if target in self._keys:
+        if target is not None and found:
             self._feed.setdefault(target, []).append(_Change(item_id, content_hash(item)))
         try:
             updated = parse_rfc3339(item["properties"]["updated"])
@@ -261,13 +286,21 @@ class SyncPlanner:
             record.probe_cursor = last
 
     def _probe_window(self, partition: str) -> None:
-        if self._reads_source(partition) or partition in self._running:
+        if self._probe(partition) is None or self._reads_source(partition):
             return
-        planner = asyncio.run(asyncio.wait_for(self._chain.probe(partition), self._seconds_left))
-        self.requests += 1
         manifest = self._chain.raw.reusable_manifest(partition)
-        if manifest is None or manifest.details["probe"] != planner.fingerprint:
+        if manifest is None or manifest.details["probe"] != self._probes[partition].fingerprint:
             self._add(partition, "scan", "the source shows something else than it did")
+
+    def _probe(self, partition: str) -> Probe | None:
+        """A look at a window, once; None where it will be read anyway, or a run is writing it just now."""
+        if self._reads_source(partition) or partition in self._running:
+            return None
+        if partition not in self._probes:
+            planner = self._chain.probe(partition)
+            self._probes[partition] = asyncio.run(asyncio.wait_for(planner, self._seconds_left))
+            self.requests += 1
+        return self._probes[partition]
 
     def _compare(self) -> None:
         """Compare partitions in turn, item by item, with the source."""
@@ -275,29 +308,64 @@ class SyncPlanner:
         record = chain.sync_state.load()
         budget, budget_overrun = max(0, budget - record.budget_overrun), max(0, record.budget_overrun - budget)
         self._begin_full_compare()
+        cycle = chain.sync_state.load().full_compare_newest
         last, used = record.compared, 0
-        for partition in _after(self._keys, last):
-            if used >= budget:
-                break
-            if not self._reads_source(partition) and partition not in self._running:
-                used += self._compare_one(partition)
-            last = partition
-        else:
-            last = record.compared
+        try:
+            for partition in _after(self._keys, last):
+                if used >= budget:
+                    break
+                if not self._reads_source(partition) and partition not in self._running:
+                    used += self._compare_one(partition)
+                last = partition
+            else:
+                last = record.compared
+        finally:
+            self._after_comparing = chain.sync_state.compared(self._compared, cycle, chain.partitions())
         budget_overrun += max(0, used - budget)
         self.requests += used
+        self._last_compared = last
         if (last, budget_overrun) != (record.compared, record.budget_overrun):
             with chain.sync_state.change() as record:
                 record.compared, record.budget_overrun = last, budget_overrun
 
+    def coverage(self) -> Coverage:
+        """How much was compared item by item in the present round, and how long ago."""
+        keys = self._chain.partitions()
+        record = (self._after_comparing if self._dry else None) or self._chain.sync_state.load()
+        now = format_rfc3339(utc_now())
+        compared_at = {**record.compared_at, **dict.fromkeys(self._compared, now)}
+        left = [key for key in keys if key in record.round_left and key not in self._compared]
+        turn = _after(keys, self._last_compared or record.compared)
+        until = max((number for number, key in enumerate(turn, 1) if key in left), default=0)
+        requests = max(1, self._pages(keys) // max(1, len(keys))) * until
+        return Coverage(
+            partitions=len(keys),
+            compared=len(keys) - len(left),
+            share_of_items=self._share_of_items(keys, left),
+            oldest=oldest_of(keys, compared_at),
+            never=sum(key not in compared_at for key in keys),
+            checks_left=-(-requests // self._share_to_compare()),
+            now=parse_rfc3339(now),
+        )
+
+    def _share_of_items(self, keys: list[str], left: list[str]) -> float | None:
+        if len(keys) > _CHECKED_EACH_TIME:
+            return None
+        lines = {key: manifest.index.lines for key in keys if (manifest := self._chain.raw.reusable_manifest(key))}
+        total = sum(lines.values())
+        return 1 - sum(lines.get(key, 0) for key in left) / total if total else None
+
     def _share_to_compare(self) -> int:
         """Requests: enough for all of a small collection, and for a large one in some fifty looks."""
-        workflow = self._chain.workflow
-        page_size = workflow.processing.page_size or PAGE_SIZE
-        manifests = (self._chain.raw.reusable_manifest(partition) for partition in self._keys[-_CHECKED_EACH_TIME:])
+        pages = self._pages(self._keys)
+        return max(1, min(self._chain.workflow.sync.request_budget, max(_MIN_COMPARED_PAGES, pages // _COMPARED_SHARE)))
+
+    def _pages(self, keys: list[str]) -> int:
+        """About how many pages these partitions have."""
+        page_size = self._chain.workflow.processing.page_size or PAGE_SIZE
+        manifests = (self._chain.raw.reusable_manifest(partition) for partition in keys[-_CHECKED_EACH_TIME:])
         pages = sum(-(-manifest.index.lines // page_size) for manifest in manifests if manifest)
-        pages = pages * len(self._keys) // max(1, min(len(self._keys), _CHECKED_EACH_TIME))
-        return max(1, min(workflow.sync.request_budget, max(_MIN_COMPARED_PAGES, pages // _COMPARED_SHARE)))
+        return pages * len(keys) // max(1, min(len(keys), _CHECKED_EACH_TIME))
 
     def _begin_full_compare(self) -> None:
         """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
@@ -318,7 +386,6 @@ class SyncPlanner:
                 yield parse_rfc3339(manifest.details["newest"])
 
     def _compare_one(self, partition: str) -> int:
-        cycle = self._chain.sync_state.load().full_compare_newest
         try:
             differs, requests = self._chain.raw.differs(partition, self._seconds_left)
         except TimeoutError:
@@ -327,7 +394,7 @@ class SyncPlanner:
         if differs:
             self._add(partition, "scan", "the source has something else than is here")
         else:
-            self._chain.sync_state.compared(partition, cycle)
+            self._compared.append(partition)
         return requests
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -113,6 +114,7 @@ def sync(
     on_progress: PartitionProgress | None = None,
     *,
     allow_deletes: bool = False,
+    planner: SyncPlanner | None = None,
 ) -> Iterator[PartitionResult]:
     """Bring a collection in step with its source, and do no more than that takes.
 
@@ -121,16 +123,20 @@ def sync(
         only: partitions to look at; None for all.
         heard: hears what is being done.
         allow_deletes: a person confirmed what is gone at the source, however much it is.
+        look: the sync check to go by, where the caller wants to know more of it; it has not run yet.
 
     Raises:
         SourceError: the source does not answer, or three partitions in a row failed.
     """
-    planner = SyncPlanner(chain, only=only, confirmed=allow_deletes)
-    stale_partitions = planner.plan()
-    for stale in stale_partitions:
-        log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
-    work = ((one.partition, partial(chain.run, mode=one.mode, allow_deletes=allow_deletes)) for one in stale_partitions)
-    yield from run_partitions(chain, work, on_progress)
+    planner = planner or SyncPlanner(chain, only=only, confirmed=allow_deletes)
+    with ExitStack() as stack:
+        stale_partitions = planner.plan(keep=stack)
+        for stale in stale_partitions:
+            log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
+        run = partial(chain.run, allow_deletes=allow_deletes, feed=planner.feed)
+        yield from run_partitions(
+            chain, ((one.partition, partial(run, mode=one.mode)) for one in stale_partitions), on_progress
+        )
     yield from rescan_moved(chain, on_progress)
     planner.confirm()
 

@@ -2,42 +2,78 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
-from stac_manager.ingest import FetchFacts, IngestModule, target_partition
-from stac_manager.items import loads_exactly
+from stac_manager.ingest import FetchFacts, IngestModule, why_in_no_partition
+from stac_manager.ingest.partition_assignment import partition_of
+from stac_manager.items import Item, loads
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.stage_files import read_index, read_manifest, read_rejected
 from stac_manager.pipeline.sync.runs import PartitionProgress, PartitionResult, rescan_moved, run_partitions
-from stac_manager.times import Window
+from stac_manager.quarantine import RejectedItem, rejected_item_of
+from stac_manager.times import Window, utc_now
 
-__all__ = ["fetch_items_into", "find_target_partitions", "has_quarantine", "published_in", "replay"]
+__all__ = [
+    "Located",
+    "fetch_items_into",
+    "find_target_partitions",
+    "has_quarantine",
+    "locate",
+    "published_in",
+    "replay",
+]
 
-log = logging.getLogger(__name__)
+
+@dataclass
+class Located:
+    """Where some ids belong, as the source dates them now."""
+
+    targets: dict[str, list[str]] = field(default_factory=dict)
+    """Ids by partition."""
+    rejected: dict[str, RejectedItem] = field(default_factory=dict)
+    """Ids that the source has and that cannot be taken over, with the reason. Ids in neither it does not have."""
 
 
-def find_target_partitions(chain: Chain, ids: Collection[str]) -> dict[str, list[str]]:
-    """The ids that the source has, by the partition that they belong to now.
+def locate(chain: Chain, ids: Collection[str]) -> Located:
+    """Ask the source for ids, and tell which partitions they belong to.
 
     Raises:
         SourceError: the source failed.
     """
-    keys = set(chain.partitions())
-    targets: dict[str, list[str]] = {}
+    located, now = Located(), utc_now()
     with IngestModule(chain.source) as ingest:
         ingest.find(sorted(ids))
         for item_id, line in ingest:
-            try:
-                target = target_partition(loads_exactly(line), chain.scheme)
-            except ValueError as error:
-                log.warning("%s %s: %s", chain.collection, item_id, error)
-                continue
-            if target in keys:
-                targets.setdefault(target, []).append(item_id)
-    return targets
+            item = loads(line)
+            target = partition_of(item, chain.scheme, now)
+            if target is None:
+                located.rejected[item_id] = _rejected(chain, item, now)
+            else:
+                located.targets.setdefault(target, []).append(item_id)
+        for rejection in map(rejected_item_of, ingest.rejected_items.records(str)):
+            reason = f"it is at the source, but {rejection.error_message}"
+            located.rejected[rejection.item_id or ""] = replace(rejection, error_message=reason)
+    return located
+
+
+def _rejected(chain: Chain, item: Item, now: datetime) -> RejectedItem:
+    why = why_in_no_partition(item, chain.scheme, now)
+    if why.startswith("dated"):
+        return RejectedItem(item["id"], "NotInPartitions", f"it is at the source, {why}", "raw_items", item)
+    return RejectedItem(item["id"], "NoTime", f"it is at the source, but {why}", "raw_items", item)
+
+
+def find_target_partitions(chain: Chain, ids: Collection[str]) -> dict[str, list[str]]:
+    """The ids that the source has, by the partition that they belong to now; those of no partition are left out.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    return locate(chain, ids).targets
 
 
 def fetch_items_into(
