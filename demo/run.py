@@ -28,10 +28,11 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 _QUERIES = {
     "Scenes and mean cloud cover a month": """
         SELECT strftime(datetime, '%Y-%m') AS month, count(*) AS scenes, round(avg("eo:cloud_cover"), 1) AS cloud
-        FROM '{published}/sentinel-2-alps/items/*.parquet' GROUP BY month ORDER BY month""",
+        FROM read_parquet('{published}/sentinel-2-alps/items/*.parquet', union_by_name=true)
+        GROUP BY month ORDER BY month""",
     "The three clearest scenes over the Bernese Alps": """
         SELECT id, round("eo:cloud_cover", 1) AS cloud, assets.red.href AS red
-        FROM '{published}/sentinel-2-alps/items/*.parquet'
+        FROM read_parquet('{published}/sentinel-2-alps/items/*.parquet', union_by_name=true)
         WHERE bbox.xmin < 8.0 AND bbox.xmax > 7.5 AND bbox.ymin < 46.7 AND bbox.ymax > 46.4
         ORDER BY "eo:cloud_cover", id LIMIT 3""",
 }

@@ -81,4 +81,13 @@ class DedupBuffer(DiskBuffer):
         return self.count("items")
 
     def __iter__(self) -> Iterator[BufferedItem]:
-        yield from self.db.execute("SELECT id, line FROM items ORDER BY id")
+        yield from self._rows("SELECT id, line FROM items ORDER BY id")
+
+    def as_they_came(self) -> Iterator[BufferedItem]:
+        """The items in the order in which their ids came first."""
+        yield from self._rows("SELECT id, line FROM items ORDER BY rowid")
+
+    def _rows(self, query: str) -> Iterator[BufferedItem]:
+        # not `yield from`: that would close the cursor of a generator that is left, after its database is closed
+        for row in self.db.execute(query):  # noqa: UP028
+            yield row

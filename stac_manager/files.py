@@ -6,8 +6,9 @@ Parquet is read and written by `stac_manager.output`.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import batched
 from pathlib import Path
@@ -20,12 +21,24 @@ from stac_manager.feature_collections import features_of
 from stac_manager.items import Item, dumps, iter_lines, loads, loads_exactly
 from stac_manager.quarantine import RejectedItem
 
-__all__ = ["ITEM_ENDINGS", "atomic_file", "read_lines", "read_values", "write_items", "write_lines"]
+__all__ = [
+    "ITEM_ENDINGS",
+    "atomic_file",
+    "flush_output",
+    "give_up_output",
+    "is_staging",
+    "read_lines",
+    "read_values",
+    "unwritable_output",
+    "write_items",
+    "write_lines",
+]
 
 ITEM_ENDINGS = (".ndjson", ".ndjson.zst", ".jsonl", ".json", ".geojson")
 """Endings of item files that are JSON."""
 
 _CHUNK = 1 << 20
+_STAGING = re.compile(r"^\..*\.\d+\.part")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -64,6 +77,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             staging.unlink(missing_ok=True)
+
+
+def is_staging(path: Path) -> bool:
+    """Whether a file is one that `atomic_file` has not put in place yet, or never will."""
+    return _STAGING.search(path.name) is not None
 
 
 def read_values(source: str, step: str) -> Iterator[Item | RejectedItem]:
@@ -130,7 +148,7 @@ def write_items(target: str, items: Iterable[Item]) -> int:
         StorageError: the file cannot be written; what was there before is still whole.
     """
     if target == "-":
-        return _to_stream(sys.stdout.buffer, items)
+        return _to_output(items)
     path = Path(target)
     if target.endswith((".ndjson", ".ndjson.zst", ".jsonl")):
         with atomic_file(path) as staging:
@@ -141,17 +159,46 @@ def write_items(target: str, items: Iterable[Item]) -> int:
     raise InputError(f"{target}: the ending is not one of .json, .ndjson, .ndjson.zst")
 
 
-def _to_stream(stream: IO[bytes], items: Iterable[Item]) -> int:
+def _to_output(items: Iterable[Item]) -> int:
     count = 0
-    try:
-        for item in items:
-            stream.write(dumps(item) + b"\n")
-            count += 1
-        stream.flush()
-    except BrokenPipeError:
-        # whoever read it has enough; what is left in the buffer has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for item in items:
+        if not _reaches_reader(sys.stdout.buffer.write, dumps(item) + b"\n"):
+            return count
+        count += 1
+    flush_output()
     return count
+
+
+def flush_output() -> None:
+    """Write out what is buffered for standard output; where its reader has enough, it has nowhere to go.
+
+    Raises:
+        StorageError: it cannot be written. What is buffered is given up, or Python would try again at its end.
+    """
+    if sys.stdout is not None:
+        _reaches_reader(sys.stdout.flush)
+
+
+def _reaches_reader(write: Callable[..., Any], *data: bytes) -> bool:
+    """Write to standard output; False where nobody reads it any more."""
+    try:
+        write(*data)
+    except OSError as error:
+        give_up_output()
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise unwritable_output(error) from None
+    return True
+
+
+def give_up_output() -> None:
+    """Send standard output nowhere: Python would else try once more, at its end, to write what is buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unwritable_output(error: OSError) -> StorageError:
+    """What is told where standard output cannot be written."""
+    return StorageError(f"standard output: cannot be written: {error.strerror or error}")
 
 
 def _feature_collection(file: IO[bytes], items: Iterable[Item]) -> int:

@@ -102,7 +102,9 @@ def item_problem(item: Any) -> str | None:
     if not isinstance(item, dict):
         return f"is a JSON {type(item).__name__}, not an object"
     item_id = item.get("id")
-    if not isinstance(item_id, str) or not item_id:
+    if item_id == "":
+        return 'has an empty id: `id` is ""'
+    if not isinstance(item_id, str):
         return f"`id` is {item_id!r}, not a non-empty string"
     if not isinstance(item.get("properties"), dict):
         return "`properties` is not an object"

@@ -89,14 +89,17 @@ class RejectedItemBuffer(DiskBuffer):
         fields = "id, type, message, step, data, time"
         query = f"SELECT {fields} FROM rejected ORDER BY id, type, message, step, hash"  # noqa: S608 - constants
         for item_id, kind, message, step, data, time in self.db.execute(query):
-            yield quarantine_record(RejectedItem(item_id or None, kind, message, step, loads(data)), time or now())
+            rejected = RejectedItem(item_id[1:] if item_id else None, kind, message, step, loads(data))
+            yield quarantine_record(rejected, time or now())
 
 
 def _rejection_row(rejection: RejectedItem) -> tuple[str, str, str, str, str, bytes]:
     source = storable(rejection.source_data)
     data = dumps(source)
     return (
-        rejection.item_id or "",
+        ""
+        if rejection.item_id is None
+        else f"={rejection.item_id}",  # an id may be empty, which is not the same as none
         rejection.error_type,
         rejection.error_message,
         rejection.step,

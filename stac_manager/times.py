@@ -6,8 +6,9 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-__all__ = ["Window", "format_rfc3339", "parse_interval", "parse_rfc3339", "timestamp", "utc_now"]
+__all__ = ["Window", "format_rfc3339", "parse_interval", "parse_rfc3339", "sortable_time", "timestamp", "utc_now"]
 
 _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:)(\d{2})(\.\d+)?([Zz]|[+-]\d{2}:?\d{2})\Z", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
@@ -39,6 +40,14 @@ def format_rfc3339(instant: datetime) -> str:
     """`2024-01-31T10:00:00Z`, with microseconds only where there are some."""
     text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
     return f"{text}Z"
+
+
+def sortable_time(text: Any) -> str:
+    """A time as text whose order is that of time; empty for what is no RFC 3339 time."""
+    try:
+        return parse_rfc3339(text).replace(tzinfo=None).isoformat(timespec="microseconds")
+    except (ValueError, TypeError):
+        return ""
 
 
 def utc_now() -> datetime:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from traceback import walk_tb
+from typing import Any
 
 import click
 
-from stac_manager.errors import StacManagerError
+from stac_manager.errors import StacManagerError, StorageError
+from stac_manager.files import flush_output, give_up_output, unwritable_output
 
 __all__ = ["cli", "main"]
 
@@ -41,6 +46,33 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _watched_output():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _watched_output():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _watched_output() -> Iterator[None]:
+    """Text that cannot be written to standard output is an error of its own; a reader that has enough is none.
+
+    Raises:
+        StorageError: standard output cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        give_up_output()
+        raise click.exceptions.Exit(0) from None
+    except OSError as error:
+        if not any(frame.f_code is click.echo.__code__ for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        give_up_output()
+        raise unwritable_output(error) from None
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stac-manager")
@@ -55,7 +87,19 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; a person sees one clear line, never a traceback."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    sys.exit(_flushed(status))
+
+
+def _flushed(status: int) -> int:
+    """Flush standard output while an error can still be told; gives the exit status."""
+    try:
+        flush_output()
+    except StorageError as error:
+        if status != error.exit_code:  # else it has been told
+            click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    return status
 
 
 def run(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stac_manager.config import Workflow, load_workflow
 from stac_manager.errors import InputError, UsageError, one_line
-from stac_manager.files import ITEM_ENDINGS, atomic_file, read_values, write_items, write_lines
+from stac_manager.files import ITEM_ENDINGS, atomic_file, is_staging, read_values, write_items, write_lines
 from stac_manager.geometry import flat_bbox
 from stac_manager.items import Item, dumps, item_problem, loads, printable
 from stac_manager.logs import LogFormat, configure_logging, start_logging
@@ -38,10 +38,14 @@ __all__ = [
     "not_yet",
     "progress",
     "shared_options",
+    "values_in",
     "values_of",
 ]
 
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
+
+_SHOWN = 10
+"""Failures that are printed; `--failed` keeps the rest."""
 
 
 @dataclass
@@ -75,6 +79,8 @@ class Run:
     red_checks: list[str] = field(default_factory=list)
     amber_checks: list[str] = field(default_factory=list)
     """Those that are told, and do not make the command fail."""
+    closing: str = ""
+    """The last line that a person sees, where a command has one."""
     ran: set[tuple[str, str]] = field(default_factory=set)
     """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
@@ -97,15 +103,14 @@ class Run:
 
     def keep_failure(self, record: dict[str, Any]) -> None:
         """Keep a quarantine record for `--failed`; the first ones are shown at once."""
-        if len(self.failures) < 10:
-            line = f"failed {record['item_id'] or '(no id)'}: {record['error_message']}"
-            console.print(printable(line), markup=False)
-        if self.failed_file or len(self.failures) < 10:
+        if len(self.failures) < _SHOWN:
+            console.print(printable(f"failed {_name(record['item_id'])}: {record['error_message']}"), markup=False)
+        if self.failed_file or len(self.failures) < _SHOWN:
             self.failures.append(record)
 
     def items(self, source: str, step: str) -> Iterator[Item]:
-        """The items of an input file; what is no item is refused."""
-        for value in values_of(source, step):
+        """The items of an input file, or of a folder of them; what is no item is refused."""
+        for value in values_in(source, step):
             problem = None if isinstance(value, RejectedItem) else item_problem(value)
             self.summary.fetched += 1
             if isinstance(value, RejectedItem):
@@ -169,9 +174,27 @@ class Run:
         if self.failed_file:
             with atomic_file(Path(self.failed_file)) as path:
                 write_lines(path, map(dumps, self.failures))
-        for line in [*self.red_checks[:10], *self.amber_checks[:10]]:
-            console.print(f"check failed: {printable(line)}", markup=False)
+        self._tell_rest()
         return 1 if self.summary.failed or self.red_checks else 0
+
+    def _tell_rest(self) -> None:
+        """How many failures were not shown, the checks that failed, and the closing line."""
+        if (more := self.summary.failed - _SHOWN) > 0:
+            where = f"all are in {self.failed_file}" if self.failed_file else "--failed F.ndjson keeps them all"
+            console.print(f"and {more} more failed; {where}", markup=False)
+        for lines in (self.red_checks, self.amber_checks):
+            for line in lines[:_SHOWN]:
+                console.print(f"check failed: {printable(line)}", markup=False)
+            if (more := len(lines) - _SHOWN) > 0:
+                console.print(f"and {more} more checks failed", markup=False)
+        if self.closing:
+            console.print(printable(self.closing), markup=False)
+
+
+def _name(item_id: str | None) -> str:
+    if item_id is None:
+        return "(no id)"
+    return item_id or '"" (empty id)'
 
 
 def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
@@ -191,6 +214,30 @@ def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
         raise InputError(f"{source}: there is no such file") from None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise InputError(f"{source}: is not stac-geoparquet: {one_line(error)}") from None
+
+
+def values_in(source: str, step: str) -> Iterator[Any]:
+    """The values of a file, or of every item file in a folder and below, in the order of their names.
+
+    A file of a folder that cannot be read becomes a `RejectedItem`; the others are read on.
+
+    Raises:
+        InputError: the file cannot be read, or the folder holds no item file.
+    """
+    folder, endings = Path(source), (*ITEM_ENDINGS, ".parquet")
+    if source == "-" or not folder.is_dir():
+        yield from values_of(source, step)
+        return
+    found = (path for path in folder.rglob("*") if path.name.endswith(endings) and path.is_file())
+    files = sorted(path for path in found if not is_staging(path))
+    if not files:
+        raise InputError(f"{source}: is a folder that holds no file that ends with {', '.join(endings)}")
+    for path in files:
+        try:
+            yield from values_of(str(path), step)
+        except InputError as error:
+            text = path.read_bytes()[:10_000].decode("utf-8", "replace")
+            yield RejectedItem(None, "InvalidJson", str(error), step, text)
 
 
 def _values(path: Path) -> Iterator[Item]:

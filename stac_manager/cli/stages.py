@@ -12,7 +12,7 @@ __all__ = ["apply_extensions", "transform_metadata"]
 
 
 @click.command("transform-metadata", no_args_is_help=True)
-@click.option("--input", "source", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")
+@click.option("--input", "source", required=True, metavar="F|DIR", help="A file of items, a folder of them, or - .")
 @click.option("--mapping-schema", metavar="F", help="Not supported yet.")
 @click.option("--audit-log", metavar="F", help="Not supported yet.")
 @click.option("--output", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")
@@ -32,7 +32,7 @@ def transform_metadata(run: Run, source: str, mapping_schema: str | None, audit_
 
 
 @click.command("apply-extensions", no_args_is_help=True)
-@click.option("--input", "source", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")
+@click.option("--input", "source", required=True, metavar="F|DIR", help="A file of items, a folder of them, or - .")
 @click.option("--extension", metavar="NAME", help="Not supported yet.")
 @click.option("--extension-config", metavar="F", help="Not supported yet.")
 @click.option("--output", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import click
-import orjson
 
-from stac_manager.cli.common import Run, console, progress, shared_options, values_of
-from stac_manager.errors import InputError
+from stac_manager.cli.common import Run, console, progress, shared_options, values_in
 from stac_manager.quarantine import RejectedItem
 from stac_manager.validate import ItemVerdict, ReportBuilder, SchemaStore, Validator, Verdict
 
 __all__ = ["validate"]
-
-_ENDINGS = (".json", ".geojson", ".ndjson", ".ndjson.zst", ".parquet")
 
 
 @click.command("validate", no_args_is_help=True)
@@ -49,7 +44,7 @@ def validate(
     validator = Validator(SchemaStore(schema_dirs, offline=offline), level=level)
     builder = ReportBuilder()
     with progress("validating") as advance:
-        for value in _values(source):
+        for value in values_in(source, "validated"):
             run.summary.fetched += 1
             advance(1)
             if isinstance(value, RejectedItem):
@@ -75,22 +70,3 @@ def _tell(builder: ReportBuilder) -> None:
     console.print(", ".join(f"{counts[name]} {name}" for name in Verdict))
     for reason, count in builder.top_reasons(10):
         console.print(f"{count:>8} x {reason}", markup=False)
-
-
-def _values(source: str) -> Iterator[Any]:
-    folder = Path(source)
-    if source == "-" or not folder.is_dir():
-        yield from values_of(source, "validated")
-        return
-    files = sorted(path for path in folder.rglob("*") if path.name.endswith(_ENDINGS) and path.is_file())
-    if not files:
-        raise InputError(f"{source}: holds no file that ends with {', '.join(_ENDINGS)}")
-    for path in files:
-        try:
-            yield from values_of(str(path), "validated")
-        except InputError as error:
-            yield RejectedItem(None, "InvalidJson", str(error), "validated", _text(path))
-
-
-def _text(path: Path) -> str:
-    return orjson.dumps(path.read_bytes()[:10_000].decode("utf-8", "replace")).decode()

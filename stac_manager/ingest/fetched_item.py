@@ -15,7 +15,7 @@ import msgspec
 from stac_manager.ingest.redaction import SECRET_MARKERS, redact_in_place
 from stac_manager.items import Item, dumps, item_interval, item_problem, item_time, loads
 from stac_manager.quarantine import RejectedItem
-from stac_manager.times import parse_rfc3339
+from stac_manager.times import sortable_time
 
 __all__ = ["STEP", "FetchedItem", "item_of", "parse_item"]
 
@@ -89,14 +89,7 @@ def parse_item(line: bytes, secrets: frozenset[str] = frozenset()) -> FetchedIte
         return item_of(loads(line), secrets, line)
     own = head.properties
     times = {"datetime": own.datetime, "start_datetime": own.start_datetime, "end_datetime": own.end_datetime}
-    return FetchedItem(head.id, line, head.collection, _sortable(own.updated), times)
-
-
-def _sortable(time: Any) -> str:
-    try:
-        return parse_rfc3339(time).replace(tzinfo=None).isoformat(timespec="microseconds")
-    except (ValueError, TypeError):
-        return ""
+    return FetchedItem(head.id, line, head.collection, sortable_time(own.updated), times)
 
 
 def item_of(value: Any, secrets: frozenset[str] = frozenset(), line: bytes = b"") -> FetchedItem | RejectedItem:
@@ -114,6 +107,6 @@ def item_of(value: Any, secrets: frozenset[str] = frozenset(), line: bytes = b""
         item["id"],
         line,
         collection if isinstance(collection, str) else None,
-        _sortable(properties.get("updated")),
+        sortable_time(properties.get("updated")),
         {name: properties.get(name) for name in ("datetime", "start_datetime", "end_datetime")},
     )

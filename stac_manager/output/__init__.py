@@ -12,6 +12,7 @@ from stac_manager.errors import UsageError
 from stac_manager.files import atomic_file
 from stac_manager.items import Item
 from stac_manager.output.catalog import PartitionSummary, build_catalog, build_collection
+from stac_manager.output.geoparquet.number_types import NumberTypes
 from stac_manager.output.geoparquet.reader import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
 from stac_manager.output.geoparquet.writer import GeoParquetResult, write_geoparquet
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
@@ -21,6 +22,7 @@ from stac_manager.scratch import scratch_folder
 
 __all__ = [
     "GeoParquetResult",
+    "NumberTypes",
     "Output",
     "OutputFile",
     "OutputModule",

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any, Literal
 
 from stac_manager.config import Workflow
-from stac_manager.errors import FilterIgnoredError, StorageError
+from stac_manager.errors import FilterIgnoredError, StacManagerError, StorageError
 from stac_manager.ingest import NO_FILTER, FetchFacts, IngestModule, Probe, Since, Source
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.builders import schema_store_of, source_of
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
+from stac_manager.pipeline.number_types import has_stale_numbers, read_doubles
 from stac_manager.pipeline.stages.publish import mark_collection_dirty, publish_collection, publish_partition
 from stac_manager.pipeline.stages.raw import Progress, RawStage
 from stac_manager.pipeline.stages.validate import validate_partition
 from stac_manager.pipeline.state.manifest import STAGES, FileRef, Ledger, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.paths import partition_lock, publish_intent, quarantine_key, rescan_mark
-from stac_manager.pipeline.state.stage_files import StageWriter, read_index, read_intact_manifest, remove_orphaned_files
+from stac_manager.pipeline.state.stage_files import (
+    StageWriter,
+    read_index,
+    read_intact_manifest,
+    read_manifest,
+    remove_orphaned_files,
+)
 from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.storage import Storage
 from stac_manager.times import Window, parse_rfc3339, utc_now
@@ -40,8 +47,11 @@ the source says has changed is asked for. `resume`: the source is not asked wher
 `replay`: as `resume`, and what a stage refused is tried again.
 """
 
-_CODE_VERSIONS = {"raw_items": "2", "transformed": "1", "extended": "1", "validated": "1", "published": "1"}
+_CODE_VERSIONS = {"raw_items": "2", "transformed": "1", "extended": "1", "validated": "1", "published": "2"}
 """Raised when the code of a stage changes what it makes."""
+
+_ROUNDS = 4
+"""How often number columns are brought to one type: manifests that do not tell theirs take two rounds, the rest one."""
 
 _SECTIONS = {
     "raw_items": ("source", "partitions"),
@@ -153,8 +163,13 @@ class Chain:
             return None
         if upstream is not None and manifest.input_hash != upstream.content_hash:
             return None
-        unfinished = stage == "published" and self.storage.size(publish_intent(self.collection, partition)) is not None
-        return None if unfinished else manifest
+        return None if stage == "published" and self._is_stale(manifest) else manifest
+
+    def _is_stale(self, manifest: Manifest) -> bool:
+        """Whether a published file was not finished, or has number columns of another type than the other files."""
+        if self.storage.size(publish_intent(self.collection, manifest.partition)) is not None:
+            return True
+        return has_stale_numbers(manifest, read_doubles(self.storage, self.collection))
 
     def run(
         self,
@@ -288,8 +303,36 @@ class Chain:
             return self._commit(out, "published", upstream, details=details, items=put, before_manifest=mark)
 
     def publish_collection(self) -> None:
-        """Bring `collection.json` and `catalog.json` up to what is published."""
-        publish_collection(self.storage, self.workflow, self.collection)
+        """Bring `collection.json` and `catalog.json` up to what is published, and number columns to one type.
+
+        Call it without holding a partition: those whose columns are stale are published again, under their own locks.
+        """
+        for _ in range(_ROUNDS):
+            stale = publish_collection(self.storage, self.workflow, self.collection)
+            if not [partition for partition in stale if self._publish_again(partition)]:
+                return
+
+    def _publish_again(self, partition: str) -> bool:
+        """Write the file of a partition anew from the same items; False where that is left to another run."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.storage.lock(partition_lock(self.collection, partition), wait=0.0))
+            except StorageError as error:  # whoever writes it publishes the collection afterwards
+                log.info("%s", error)
+                return False
+            manifest = read_manifest(self.storage, self.stage_partition("published", partition))
+            upstream = read_intact_manifest(self.storage, self.stage_partition("validated", partition))
+            if manifest is None or upstream is None or manifest.input_hash != upstream.content_hash:
+                return False
+            if not has_stale_numbers(manifest, read_doubles(self.storage, self.collection)):
+                return False
+            log.info("%s %s: published again, with number columns as in other partitions", self.collection, partition)
+            try:
+                self._publish(upstream, lambda _: None, False)
+            except StacManagerError as error:
+                log.warning("%s; its number columns differ from those of other partitions until it is run", error)
+                return False
+            return True
 
 
 def _copied(out: StageWriter, upstream: Manifest) -> FileRef:

@@ -24,10 +24,10 @@ MISSING = {
     "collection.json": 2,
     "stages/c/published": 3,
     "published/c/items": 6,
-    "stages/c/validated": 10,
-    "stages/c/extended": 14,
-    "quarantine/c": 18,
-    "stages/c/raw_items": 20,
+    "stages/c/validated": 11,
+    "stages/c/extended": 15,
+    "quarantine/c": 19,
+    "stages/c/raw_items": 21,
 }
 """What is written first of all that finds no room -> how many pages the disk of a first run is too small for that."""
 

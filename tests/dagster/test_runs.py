@@ -4,6 +4,7 @@ import base64
 import re
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 
 from stac_assets.names import catalog_key
@@ -23,6 +24,16 @@ def test_one_partition_goes_through_all_stages_in_one_run(site: Site) -> None:
     assert published["passed"].value == 1
     assert published["added"].value == 1
     assert str(published["parquet"].value).endswith("published/c/items/2024-02.parquet")
+
+
+def test_a_float_in_one_partition_makes_the_integers_of_the_others_double(site: Site) -> None:
+    site.items[0]["properties"]["cloud"] = 19
+    site.items[1]["properties"]["cloud"] = 19.6
+    assert site.run("2024-01").success
+    assert site.run("2024-02").success
+    files = sorted((site.folder / "data" / "published" / "c" / "items").glob("*.parquet"))
+    assert [str(pq.read_schema(path).field("cloud").type) for path in files] == ["double", "double"]
+    assert set(site.materializations("published")) == {"2024-01", "2024-02"}
 
 
 def test_a_range_in_one_run_is_recorded_partition_by_partition(site: Site) -> None:

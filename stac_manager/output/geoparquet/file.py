@@ -20,6 +20,9 @@ __all__ = ["GeoParquetFile"]
 _ROW_GROUP_BYTES = 64 << 20
 """Arrow memory that makes a row group: few enough column chunks for the footer, small enough to hold."""
 
+_FLAT_BOX = ("xmin", "ymin", "xmax", "ymax")
+"""The members that a bbox of 4 and one of 6 numbers have both."""
+
 _TYPE_NAMES = (
     "Point",
     "LineString",
@@ -36,8 +39,10 @@ class GeoParquetFile:
     """A file in the making."""
 
     def __init__(self, target: Path, collection: dict[str, Any] | None, schema: pa.Schema) -> None:
-        self._schema = _tagged(schema)
         self._collection = collection
+        # pyarrow and geopandas read a folder by the metadata of the Arrow schema, other readers by that of the file
+        common = _encoded({**self._stac(), "geo": _geo(schema)})
+        self._schema = _tagged(schema).with_metadata(common)
         # DuckDB 2.0.0 fails on filters of dictionary-encoded members of a struct, as `bbox.xmin < 8 AND …`
         flat = [field.name for field in self._schema if not pa.types.is_nested(field.type)]
         self._writer = pq.ParquetWriter(
@@ -62,9 +67,8 @@ class GeoParquetFile:
     def finish(self) -> None:
         """Write what is left and the metadata."""
         self._flush()
-        collections = {"collections": {self._collection["id"]: self._collection}} if self._collection else {}
-        metadata = {"geo": self._geo(), "stac-geoparquet": {"version": "1.0.0", **collections}}
-        self._writer.add_key_value_metadata({key: orjson.dumps(value) for key, value in metadata.items()})
+        exact = _geo(self._schema, self._seen)
+        self._writer.add_key_value_metadata(_encoded({**self._stac(), "geo": exact}))
 
     def close(self) -> None:
         """Close the file, finished or not."""
@@ -78,24 +82,10 @@ class GeoParquetFile:
             table = pa.Table.from_arrays(table.columns, schema=self._schema)
             self._writer.write_table(table, row_group_size=len(table))
 
-    def _geo(self) -> dict[str, Any]:
-        """Source: GeoParquet 1.1.0, "File metadata"."""
-        seen = self._seen["geometry"]
-        box = [field.name for field in self._schema.field("bbox").type]
-        primary: dict[str, Any] = {
-            "encoding": "WKB",
-            "geometry_types": seen.types(),
-            "crs": _wgs84(),
-            "edges": "planar",
-            "covering": {"bbox": {name: ["bbox", name] for name in box}},
-        }
-        if seen.bounds is not None:
-            primary["bbox"] = seen.bounds
-        columns = {"geometry": primary}
-        if PROJ_GEOMETRY in self._seen:
-            types = self._seen[PROJ_GEOMETRY].types()
-            columns[PROJ_GEOMETRY] = {"encoding": "WKB", "geometry_types": types, "crs": None}
-        return {"version": "1.1.0", "primary_column": "geometry", "columns": columns}
+    def _stac(self) -> dict[str, Any]:
+        """Source: stac-geoparquet 1.0.0, "Metadata"."""
+        collections = {"collections": {self._collection["id"]: self._collection}} if self._collection else {}
+        return {"stac-geoparquet": {"version": "1.0.0", **collections}}
 
 
 class _Seen:
@@ -124,6 +114,33 @@ class _Seen:
         """[xmin, ymin, xmax, ymax], with zmin and zmax if any geometry has z; None for no geometry."""
         ends = np.isfinite(self._low)
         return [*self._low[ends].tolist(), *self._high[ends].tolist()] if ends.any() else None
+
+
+def _geo(schema: pa.Schema, seen: dict[str, _Seen] | None = None) -> dict[str, Any]:
+    """What GeoParquet says of a file; without `seen`, what is true of every file of such columns.
+
+    Source: GeoParquet 1.1.0, "File metadata": `geometry_types` is empty where the types are not known.
+    """
+    seen = seen or {}
+    box = [field.name for field in schema.field("bbox").type] if seen else list(_FLAT_BOX)
+    types = {name: one.types() for name, one in seen.items()}
+    primary: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": types.get("geometry", []),
+        "crs": _wgs84(),
+        "edges": "planar",
+        "covering": {"bbox": {name: ["bbox", name] for name in box}},
+    }
+    if seen and seen["geometry"].bounds is not None:
+        primary["bbox"] = seen["geometry"].bounds
+    columns = {"geometry": primary}
+    if PROJ_GEOMETRY in schema.names:
+        columns[PROJ_GEOMETRY] = {"encoding": "WKB", "geometry_types": types.get(PROJ_GEOMETRY, []), "crs": None}
+    return {"version": "1.1.0", "primary_column": "geometry", "columns": columns}
+
+
+def _encoded(metadata: dict[str, Any]) -> dict[str, bytes]:
+    return {key: orjson.dumps(value) for key, value in metadata.items()}
 
 
 def _tagged(schema: pa.Schema) -> pa.Schema:

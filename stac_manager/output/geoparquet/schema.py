@@ -18,6 +18,8 @@ import pyarrow as pa
 from stac_manager.output.geoparquet.rows import TIMES, TOP_LEVEL, Path, Row, UnrepresentableItem
 
 __all__ = [
+    "ELEMENT",
+    "LARGE",
     "Layout",
     "Node",
     "TypeVotes",
@@ -46,9 +48,10 @@ _KINDS: dict[type, str] = {
     list: "list",
     dict: "object",
 }
-_LARGE = "integer beyond 2^53"
-_GROUPS = {"integer": "number", "float": "number", _LARGE: "number"}
-_ORDER = ("string", "number", "boolean", "list", "object", "bbox of 4", "bbox of 6", "float", _LARGE)
+LARGE = "integer beyond 2^53"
+"""A kind of value: an integer that no double holds exactly."""
+_GROUPS = {"integer": "number", "float": "number", LARGE: "number"}
+_ORDER = ("string", "number", "boolean", "list", "object", "bbox of 4", "bbox of 6", "float", LARGE)
 """Which kind wins a tie: the first."""
 
 
@@ -118,7 +121,7 @@ def _observe(node: Node, value: Any) -> None:
 
 
 def _kind(value: Any) -> str:
-    return _LARGE if type(value) is int and abs(value) > _EXACT else _KINDS[type(value)]
+    return LARGE if type(value) is int and abs(value) > _EXACT else _KINDS[type(value)]
 
 
 def _is_representable(value: Any, depth: int) -> bool:
@@ -170,14 +173,16 @@ class Layout:
     """Where the file has WKB."""
 
 
-def layout_of(tree: Node) -> Layout:
+def layout_of(tree: Node, is_widened: Callable[[Path], bool] = lambda _: False) -> Layout:
     """The columns for everything seen; there must be no conflicts.
+
+    `is_widened` says of a column of integers whether the file shall hold it as double. Integers beyond 2^53 stay.
 
     Order: the members of an item first, then the properties by name; members of objects by name.
     """
     names = sorted(tree.fields, key=lambda name: (_rank(name), name))
     plain = [(name, node) for name in names if name != "bbox" and not _is_geometry(node := tree.fields[name])]
-    in_file = [(name, _file_type(tree.fields[name])) for name in names]
+    in_file = [(name, _file_type(tree.fields[name], (name,), is_widened)) for name in names]
     return Layout(
         pa.schema([pa.field(name, _json_type(node)) for name, node in plain]),
         pa.schema([pa.field(name, kind) for name, kind in in_file if kind is not None]),
@@ -206,7 +211,7 @@ _SCALARS: dict[str, pa.DataType] = {
     "time": pa.timestamp("us", tz="UTC"),
     "geometry": pa.binary(),
     "integer": pa.int64(),
-    _LARGE: pa.int64(),
+    LARGE: pa.int64(),
     "bbox of 4": pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")]),
     "bbox of 6": pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")]),
 }
@@ -226,15 +231,15 @@ def _json_type(node: Node) -> pa.DataType:
     return _scalar_type(node)
 
 
-def _file_type(node: Node) -> pa.DataType | None:
+def _file_type(node: Node, path: Path, is_widened: Callable[[Path], bool]) -> pa.DataType | None:
     """None for an object that never has a member: Parquet has no such thing."""
     if "object" in node.kinds:
-        fields = [(name, _file_type(node.fields[name])) for name in sorted(node.fields)]
+        fields = [(name, _file_type(node.fields[name], (*path, name), is_widened)) for name in sorted(node.fields)]
         kept = [pa.field(name, kind) for name, kind in fields if kind is not None]
         return pa.struct(kept) if kept else None
     if "list" in node.kinds:
-        return pa.list_(_file_type(node.element or Node()) or pa.null())
-    return _scalar_type(node)
+        return pa.list_(_file_type(node.element or Node(), (*path, ELEMENT), is_widened) or pa.null())
+    return pa.float64() if node.kinds == {"integer"} and is_widened(path) else _scalar_type(node)
 
 
 def _scalar_type(node: Node) -> pa.DataType:
@@ -255,7 +260,7 @@ def conflicts(node: Node, path: Path = ()) -> list[Path]:
 
 def _clash(kinds: Iterable[str]) -> bool:
     kinds = set(kinds)
-    return len({_GROUPS.get(kind, kind) for kind in kinds}) > 1 or {"float", _LARGE} <= kinds
+    return len({_GROUPS.get(kind, kind) for kind in kinds}) > 1 or {"float", LARGE} <= kinds
 
 
 TypeVotes = dict[Path, dict[frozenset[str], "array[int]"]]
@@ -306,7 +311,7 @@ def _group(kind: str) -> str:
 
 def _exactness(kind: str) -> str | None:
     """Integers up to 2^53 take no side: they fit a column of integers as well as one of floats."""
-    return kind if kind in ("float", _LARGE) else None
+    return kind if kind in ("float", LARGE) else None
 
 
 def _decide(

@@ -56,7 +56,10 @@ def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.
         if name in layout.file.names:
             place = (name,)
             target = layout.file.field(name).type
-            columns[place] = _conform(_whole(parsed.column(name)), target, place, geometries)
+            try:
+                columns[place] = _conform(_whole(parsed.column(name)), target, place, geometries)
+            except pa.ArrowInvalid as error:  # an integer beyond 2^53, where integers are written as double
+                raise SchemaMismatch(str(error)) from None
     return pa.Table.from_arrays([columns[(name,)] for name in layout.file.names], schema=layout.file)
 
 
@@ -105,11 +108,13 @@ def _wkb(rows: Sequence[Row], path: Path) -> pa.Array:
 
 
 def _conform(array: pa.Array, target: pa.DataType, path: Path, geometries: dict[Path, pa.Array]) -> pa.Array:
-    """Set the geometries in, and leave out the objects without members."""
+    """Set the geometries in, leave out the objects without members, and widen integers."""
     if array.type.equals(target):
         return array
     if pa.types.is_null(target):
         return pa.nulls(len(array))
+    if pa.types.is_int64(array.type):
+        return array.cast(target)
     if pa.types.is_list(target):
         values = _conform(array.values, target.value_type, path, geometries)
         return pa.ListArray.from_arrays(array.offsets, values, mask=array.is_null())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,19 @@ import pyarrow as pa
 from stac_manager.errors import OutputError
 from stac_manager.items import Item
 from stac_manager.output.geoparquet.file import GeoParquetFile
+from stac_manager.output.geoparquet.number_types import NumberTypes, mark_large, number_types, path_pointer
 from stac_manager.output.geoparquet.rows import Path as FieldPath
 from stac_manager.output.geoparquet.rows import Row, UnrepresentableItem, row_of
-from stac_manager.output.geoparquet.schema import Node, base_tree, conflicts, layout_of, observe, outvoted, type_votes
+from stac_manager.output.geoparquet.schema import (
+    Layout,
+    Node,
+    base_tree,
+    conflicts,
+    layout_of,
+    observe,
+    outvoted,
+    type_votes,
+)
 from stac_manager.output.geoparquet.tables import SchemaMismatch, table_of
 from stac_manager.quarantine import RejectedItem
 
@@ -46,16 +56,23 @@ class GeoParquetResult:
     """The items that the file does not hold, in the order they came."""
     columns: int
     """Top-level columns."""
+    numbers: NumberTypes
+    """Which columns hold numbers."""
 
 
 def write_geoparquet(
-    items: Callable[[], Iterable[Item]], target: Path, *, collection: dict[str, Any] | None = None
+    items: Callable[[], Iterable[Item]],
+    target: Path,
+    *,
+    collection: dict[str, Any] | None = None,
+    doubles: Collection[str] = (),
 ) -> GeoParquetResult:
     """Write items, in their order, to a stac-geoparquet file; the same items give the same bytes.
 
     `items` is called for each pass, most often one and at most five, and must give the same items each time.
-    `collection` goes into the file's metadata. The file is written in place: to make it appear whole, give a staging
-    path and rename it.
+    `collection` goes into the file's metadata. Integers at the paths in `doubles` (written as `NumberTypes` has them)
+    become doubles, because other files of the collection have floats there. The file is written in place: to make it
+    appear whole, give a staging path and rename it.
 
     Source: stac-geoparquet specification 1.0.0; GeoParquet 1.1.0.
 
@@ -67,10 +84,11 @@ def write_geoparquet(
     tree = base_tree()
     settled = False
     while True:
-        attempt = _Pass(source, tree, target, collection)
+        attempt = _Pass(source, tree, functools.partial(GeoParquetFile, target, collection), frozenset(doubles))
         written = attempt.run()
         if written is not None:
-            return GeoParquetResult(written.rows, source.rejected_items(), written.columns)
+            numbers = number_types(tree, doubles)
+            return GeoParquetResult(written.rows, source.rejected_items(), written.columns, numbers)
         if attempt.places:
             source.reject(outvoted(type_votes(source.rows(), attempt.places)))
             tree = base_tree()
@@ -132,11 +150,14 @@ def _chunks(rows: Iterable[tuple[int, Row]]) -> Iterator[dict[int, Row]]:
 class _Pass:
     """One reading of the items, with what is known of their schema so far."""
 
-    def __init__(self, source: _Source, tree: Node, target: Path, collection: dict[str, Any] | None) -> None:
+    def __init__(
+        self, source: _Source, tree: Node, opener: Callable[[pa.Schema], GeoParquetFile], doubles: frozenset[str]
+    ) -> None:
         self._source = source
         self._tree = tree
-        self._layout = layout_of(tree)
-        self._open = functools.partial(GeoParquetFile, target, collection)
+        self._doubles = doubles
+        self._layout = self._layout_of_tree()
+        self._open = opener
         self._file: GeoParquetFile | None = None
         self._useless = False
         self.places: list[FieldPath] = []
@@ -157,7 +178,7 @@ class _Pass:
     def _finish(self, rows: int) -> GeoParquetFile:
         if self._file is None:
             self._tree.fields["bbox"].kinds.add("bbox of 4")
-            self._file = self._open(layout_of(self._tree).file)
+            self._file = self._open(self._layout_of_tree().file)
         if self._file.rows != rows:
             raise OutputError(f"{rows} items were taken, but {self._file.rows} rows were written")
         self._file.finish()
@@ -174,6 +195,7 @@ class _Pass:
             table = self._widen(chunk)
         if table is None or self._useless:
             return
+        mark_large(self._tree, table)
         if self._file is None:
             self._file = self._open(self._layout.file)
         self._file.add(table)
@@ -183,7 +205,10 @@ class _Pass:
         for row in islice(chunk.values(), 0, None, max(1, len(chunk) // _GUESSED_ROWS)):
             observe(self._tree, row)
         if not conflicts(self._tree):
-            self._layout = layout_of(self._tree)
+            self._layout = self._layout_of_tree()
+
+    def _layout_of_tree(self) -> Layout:
+        return layout_of(self._tree, lambda path: path_pointer(path) in self._doubles)
 
     def _widen(self, chunk: dict[int, Row]) -> pa.Table | None:
         """The chunk as a table in a layout that also fits what came before, or None when there is none."""
@@ -194,7 +219,7 @@ class _Pass:
         if verdicts or self.places:
             self._useless = True
             return None
-        layout = layout_of(self._tree)
+        layout = self._layout_of_tree()
         if not layout.file.equals(self._layout.file):
             self._useless |= self._file is not None
         self._layout = layout

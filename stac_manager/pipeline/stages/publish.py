@@ -13,6 +13,7 @@ import orjson
 from stac_manager.config import Workflow
 from stac_manager.items import Item, loads, safe_name
 from stac_manager.output import PartitionSummary, build_catalog, build_collection, write_geoparquet
+from stac_manager.pipeline.number_types import add_doubles, number_details, read_doubles, settle_doubles
 from stac_manager.pipeline.state.manifest import FileRef, Manifest, StagePartition
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,
@@ -47,7 +48,13 @@ def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) ->
         return (loads(line) for _, _, line in read_items(storage, upstream))
 
     path = out.folder / "items.parquet"
-    result = write_geoparquet(items, path, collection=source_collection(storage, upstream.collection))
+    result = write_geoparquet(
+        items,
+        path,
+        collection=source_collection(storage, upstream.collection),
+        doubles=read_doubles(storage, upstream.collection),
+    )
+    add_doubles(storage, upstream.collection, result.numbers.double)
     out.reject(result.rejected)
     rejected = {rejection.item_id for rejection in result.rejected}
     summary = PartitionSummary()
@@ -55,7 +62,7 @@ def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) ->
         if entry[0] not in rejected:
             out.write(entry, with_line=False)
             summary.add(loads(entry[2]))
-    facts = {"summary": summary.to_dict(), "columns": result.columns}
+    facts = {"summary": summary.to_dict(), "columns": result.columns, **number_details(result.numbers)}
     return lambda: _put_parquet(storage, out.stage_partition, path, result.rows), facts
 
 
@@ -85,8 +92,11 @@ def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
     return found
 
 
-def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> dict[str, Any]:
+def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> list[str]:
     """Write a collection's `collection.json` from what all of its partitions hold, and the catalog above it.
+
+    Returns:
+        The partitions whose number columns have another type than in the other partitions: to be published again.
 
     Raises:
         StorageError: a manifest or the file cannot be read or written.
@@ -94,14 +104,16 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     with storage.lock(collection_lock(collection)):
         dirty_marks = storage.list(dirty_marks_folder(collection))
         _retire(storage, workflow, collection)
-        document = _collection_document(storage, collection, _published(storage, collection))
+        published = _published(storage, collection)
+        stale = settle_doubles(storage, collection, published)
+        document = _collection_document(storage, collection, published)
         for key in (collection_key(collection), source_collection_key(collection), sync_key(collection)):
             storage.remove_orphans(key)
         _put_json(storage, collection_key(collection), document)
         publish_catalog(storage, workflow)
         for key in dirty_marks:
             storage.delete(key)
-    return document
+    return stale
 
 
 def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "collection_lock",
     "dirty_marks_folder",
     "new_id_marks_folder",
+    "number_types_key",
     "parquet_key",
     "partition_lock",
     "publish_intent",
@@ -46,6 +47,11 @@ def source_collection_key(collection: str) -> str:
 def sync_key(collection: str) -> str:
     """What the last syncs of a collection found out, for the next one."""
     return f"stages/{safe_name(collection)}/sync.json"
+
+
+def number_types_key(collection: str) -> str:
+    """Which number columns hold floats in any partition of a collection."""
+    return f"stages/{safe_name(collection)}/number_types.json"
 
 
 def partition_lock(collection: str, partition: str) -> str:
