@@ -3,8 +3,8 @@
 import dagster as dg
 
 from resources import StorageResource
-from stac_assets.names import asset_key, catalog_key, group_name, word
-from stac_manager.config import Workflow
+from stac_assets.names import asset_key, catalog_key, workflow_group
+from stac_manager.config import Workflow, dagster_name
 from stac_manager.pipeline import CATALOG_KEY, collection_totals, publish_catalog
 
 __all__ = ["build_catalog_asset", "build_catalog_sensor"]
@@ -24,7 +24,7 @@ def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
         automation_condition=condition,
         code_version="1",
         description=workflow.workflow.description or f"The published catalog of {workflow.workflow.name}.",
-        group_name=group_name(workflow),
+        group_name=workflow_group(workflow),
         kinds={"stac", "json"},
         owners=list(workflow.workflow.owners),
     )
@@ -48,7 +48,7 @@ def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
 def build_catalog_sensor(workflow: Workflow) -> dg.AutomationConditionSensorDefinition:
     """Runs the catalog's automation; on from the start, since it only rewrites one small file."""
     return dg.AutomationConditionSensorDefinition(
-        f"catalog_{word(workflow.workflow.name)}",
+        f"catalog_{dagster_name(workflow.workflow.name)}",
         target=dg.AssetSelection.assets(catalog_key(workflow)),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast, get_args
-from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -12,28 +11,23 @@ from partitions import backfill_policy, partitions_definition
 from resources import SchemaStoreResource, SourceResource, StorageResource, open_chain
 from stac_assets.checks import check_specs, log_evaluation, report_checks
 from stac_assets.metadata import Metadata, changes_metadata, stage_metadata
-from stac_assets.names import ALLOW_DELETES, MODE, asset_key, group_name, pool_name
+from stac_assets.names import ALLOW_DELETES, MODE, asset_key, collection_group, pool_name
 from stac_manager.config import Workflow
 from stac_manager.errors import IncompleteError, SourceError, StacManagerError, UsageError
-from stac_manager.pipeline import CHECKS, STAGES, Chain, CheckOutcome, Manifest, Mode, Stage, code_version, run_check
+from stac_manager.pipeline import (
+    STAGE_TABLE,
+    STAGES,
+    Chain,
+    CheckOutcome,
+    Manifest,
+    Mode,
+    Stage,
+    code_version,
+    run_checks,
+    source_of,
+)
 
 __all__ = ["build_chain"]
-
-_DESCRIPTIONS: dict[Stage, str] = {
-    "raw_items": "Items of the window as the source served them, each once.",
-    "transformed": "Items with their metadata mapped; as they came while the workflow declares no mapping.",
-    "extended": "Items with extensions added; as they came while the workflow declares none.",
-    "validated": "Items that their schemas accept; the others are in quarantine with their reasons.",
-    "published": "The partition as one stac-geoparquet file, and the collection that leads to it.",
-}
-
-_KINDS: dict[Stage, set[str]] = {
-    "raw_items": {"stac", "json"},
-    "transformed": {"stac", "json"},
-    "extended": {"stac", "json"},
-    "validated": {"stac", "json"},
-    "published": {"stac", "parquet"},
-}
 
 _API_FAULTS = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
@@ -47,7 +41,8 @@ def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.Assets
     key = asset_key(workflow, collection, stage)
     number = STAGES.index(stage)
     partitions = partitions_definition(workflow.scheme())
-    asks_source = stage == "raw_items"
+    row = STAGE_TABLE[stage]
+    host = source_of(workflow, collection).host if row.reads_source else ""
 
     @dg.asset(
         key=key,
@@ -56,12 +51,12 @@ def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.Assets
         backfill_policy=backfill_policy(workflow),
         check_specs=check_specs(key, stage, partitions),
         code_version=code_version(workflow, stage),
-        description=_DESCRIPTIONS[stage],
-        group_name=group_name(workflow),
-        kinds=_KINDS[stage],
+        description=row.description,
+        group_name=collection_group(workflow, collection),
+        kinds=set(row.kinds),
         owners=list(workflow.workflow.owners),
-        pool=pool_name(urlsplit(workflow.source.address).netloc.rpartition("@")[2]) if asks_source else None,
-        retry_policy=_API_FAULTS if asks_source else None,
+        pool=pool_name(host) if host else None,
+        retry_policy=_API_FAULTS if row.reads_source else None,
     )
     def stage_asset(
         context: dg.AssetExecutionContext,
@@ -123,7 +118,7 @@ def _run_partition(context: dg.AssetExecutionContext, chain: Chain, stage: Stage
     # held until all has been looked at: another run would replace the files meanwhile
     with chain.locked(partition):
         manifest = chain.run(stage, partition, mode=cast(Mode, mode), allow_deletes=confirmed)
-        checks = [run_check(name, chain.storage, manifest) for name in CHECKS[stage]]
+        checks = run_checks(chain.storage, manifest)
         metadata = stage_metadata(chain.storage, manifest)
     if stage == "published":
         metadata |= changes_metadata(context.instance, context.asset_key, manifest)

@@ -13,31 +13,22 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 
-from stac_manager.pipeline import BLOCKING, CHECKS, CheckOutcome, Stage
+from stac_manager.pipeline import CheckOutcome, Stage, checks_of
 
 __all__ = ["check_specs", "log_evaluation", "reasons_table", "report_checks"]
-
-_DESCRIPTIONS = {
-    "ledger_balances": "Every item that came in is passed on, quarantined, deduplicated or skipped; recounted.",
-    "complete": "The source's own count of the window, against what came.",
-    "deletions": "What is gone at the source is gone here, unless it is so much that a person must confirm it.",
-    "unique_ids": "No id occurs twice in the partition.",
-    "schema_valid": "The validation report: core and extension schemas.",
-    "round_trip": "Every published item, read back from Parquet, is the validated one.",
-}
 
 
 def check_specs(key: dg.AssetKey, stage: Stage, partitions: dg.PartitionsDefinition[str]) -> list[dg.AssetCheckSpec]:
     """The checks of a stage, each partitioned as its asset is."""
     return [
         dg.AssetCheckSpec(
-            name,
+            check.name,
             asset=key,
-            description=_DESCRIPTIONS[name],
-            blocking=name in BLOCKING,
+            description=check.description,
+            blocking=check.blocking,
             partitions_def=partitions,
         )
-        for name in CHECKS[stage]
+        for check in checks_of(stage)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from stac_assets.checks import reasons_table
-from stac_manager.pipeline import Manifest, last_compared, parquet_key, quarantine_key, quarantine_reasons
+from stac_manager.pipeline import Manifest, last_compared, quarantine_key, quarantine_reasons
 from stac_manager.storage import Storage
 
 __all__ = ["Metadata", "changes_metadata", "stage_metadata"]
@@ -56,7 +56,7 @@ def _counts(materialization: dg.AssetMaterialization | None) -> list[int]:
 
 def _raw(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
-    shown["deletions held back"] = manifest.details["pending_deletions"]
+    shown["deletions awaiting approval"] = manifest.details["pending_deletions"]
     shown["in no partition"] = manifest.details.get("in_no_partition", 0)
     shown["left for no partition"] = manifest.run.get("departed", 0)
     shown["last compared"] = last_compared(storage, manifest)
@@ -79,14 +79,20 @@ def _validated(storage: Storage, manifest: Manifest) -> Metadata:
 def _published(storage: Storage, manifest: Manifest) -> Metadata:
     collection, partition = manifest.collection, manifest.partition
     shown: Metadata = {}
-    if manifest.items:
-        from stac_assets.plots import footprint_map, timeline
+    for file in manifest.files:
+        if file.output == "parquet":
+            from stac_assets.plots import footprint_map, timeline
 
-        with storage.local_copy(manifest.items.key) as path:
-            shown["footprints"] = dg.MetadataValue.md(footprint_map(path))
-            shown["timeline"] = dg.MetadataValue.md(timeline(path))
-        shown["parquet"] = dg.MetadataValue.path(storage.locate(parquet_key(collection, partition)))
-        shown["size MB"] = round(manifest.items.size / 1e6, 3)
+            with storage.local_copy(file.key) as path:
+                shown["footprints"] = dg.MetadataValue.md(footprint_map(path))
+                shown["timeline"] = dg.MetadataValue.md(timeline(path))
+    for name in dict.fromkeys(file.output for file in manifest.files):
+        files = [file for file in manifest.files if file.output == name]
+        shown[name] = dg.MetadataValue.path(storage.locate(files[0].key))
+        if len(files) > 1:
+            shown[f"{name} files"] = len(files)
+    if manifest.files:
+        shown["size MB"] = round(sum(file.size for file in manifest.files) / 1e6, 3)
     reasons = quarantine_reasons(storage, collection, partition)
     if reasons:
         top = [(f"{step}: {message}", count) for (step, _, message), count in reasons.most_common(10)]

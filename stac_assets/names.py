@@ -6,7 +6,7 @@ import re
 
 import dagster as dg
 
-from stac_manager.config import Workflow
+from stac_manager.config import Workflow, dagster_name
 from stac_manager.pipeline import ALLOW_DELETES_TAG, Stage
 
 __all__ = [
@@ -14,13 +14,13 @@ __all__ = [
     "MODE",
     "asset_key",
     "catalog_key",
-    "group_name",
+    "collection_group",
     "pool_name",
     "rebuild_job_name",
     "replay_job_name",
     "sync_sensor_name",
     "targeted_job_name",
-    "word",
+    "workflow_group",
 ]
 
 MODE = "stac_manager/mode"
@@ -28,11 +28,6 @@ MODE = "stac_manager/mode"
 
 ALLOW_DELETES = ALLOW_DELETES_TAG
 """The run tag, `true`, by which a person confirms deletions."""
-
-
-def word(text: str) -> str:
-    """The text with every character that is not of a word as `_`."""
-    return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
 def asset_key(workflow: Workflow, collection: str, stage: Stage) -> dg.AssetKey:
@@ -45,31 +40,36 @@ def catalog_key(workflow: Workflow) -> dg.AssetKey:
     return dg.AssetKey([workflow.workflow.name, "catalog"])
 
 
-def group_name(workflow: Workflow) -> str:
-    """The group that a workflow's assets are shown in."""
-    return word(workflow.workflow.name)
+def collection_group(workflow: Workflow, collection: str) -> str:
+    """The group of a collection's assets, so that the lineage of a workflow tells its chains apart."""
+    return dagster_name(f"{workflow.workflow.name}_{collection}")
+
+
+def workflow_group(workflow: Workflow) -> str:
+    """The group of the asset over all collections of a workflow."""
+    return dagster_name(workflow.workflow.name)
 
 
 def pool_name(host: str) -> str:
     """The pool that bounds how many runs ask one host at once."""
-    return f"api_{word(host)}"
+    return f"api_{dagster_name(host)}"
 
 
 def targeted_job_name(workflow: Workflow, collection: str) -> str:
     """The job that takes over single items or partitions of a collection."""
-    return f"targeted_{word(workflow.workflow.name)}_{word(collection)}"
+    return f"targeted_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"
 
 
 def replay_job_name(workflow: Workflow, collection: str) -> str:
     """The job that tries a collection's quarantine again."""
-    return f"replay_{word(workflow.workflow.name)}_{word(collection)}"
+    return f"replay_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"
 
 
 def rebuild_job_name(workflow: Workflow, collection: str) -> str:
     """The job that rebuilds a collection."""
-    return f"rebuild_{word(workflow.workflow.name)}_{word(collection)}"
+    return f"rebuild_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"
 
 
 def sync_sensor_name(workflow: Workflow, collection: str) -> str:
     """The sensor that keeps a collection in step with its source."""
-    return f"sync_{word(workflow.workflow.name)}_{word(collection)}"
+    return f"sync_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"

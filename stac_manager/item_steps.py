@@ -26,7 +26,7 @@ class StepConfig(BaseModel):
 
 
 class ItemStep(ABC):
-    """Item in, item out.
+    """Item in, item out; the id stays.
 
     A step is built once for a collection from its section of the workflow file, and then called for every item. The
     same item must give the same result: no clock, no network, nothing remembered from one item to the next.
@@ -71,22 +71,24 @@ class ItemStep(ABC):
 def apply_steps(steps: Sequence[ItemStep], items: Iterable[Item], stage: str) -> Iterator[Item | RejectedItem]:
     """Every item after all steps, in its order; one that a step refuses comes as a `RejectedItem` with its source."""
     for item in items:
-        source = dumps(item) if steps else b""
+        source, item_id = dumps(item) if steps else b"", item.get("id")
         try:
             changed = item
             for step in steps:
                 changed = step.apply(changed)
-                _require_item(step, changed)
+                _require_item(step, changed, item_id)
         except ItemStepError as error:
-            name = item.get("id")
-            item_id = name if isinstance(name, str) else None
-            yield RejectedItem(item_id, error.error_type, str(error), stage, loads(source))
+            yield RejectedItem(
+                item_id if isinstance(item_id, str) else None, error.error_type, str(error), stage, loads(source)
+            )
         else:
             yield changed
 
 
-def _require_item(step: ItemStep, item: Any) -> None:
+def _require_item(step: ItemStep, item: Any, item_id: Any) -> None:
     problem = item_problem(item)
+    if not problem and item["id"] != item_id:
+        problem = f"has the id {item['id']!r} instead of {item_id!r}"
     if problem:
         raise ItemStepError(f"{type(step).__name__} made something that is no item: it {problem}")
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import click
 import orjson
@@ -24,6 +24,7 @@ from stac_manager.files import ITEM_ENDINGS, atomic_file, is_staging, read_value
 from stac_manager.geometry import flat_bbox
 from stac_manager.items import Item, dumps, item_problem, loads, printable
 from stac_manager.logs import LogFormat, configure_logging, start_logging
+from stac_manager.progress import ProgressCallback, no_progress
 from stac_manager.quarantine import RejectedItem, quarantine_record
 from stac_manager.scratch import scratch_folder
 from stac_manager.times import parse_interval, timestamp
@@ -281,21 +282,11 @@ def _options(dry_run: bool) -> list[Callable[[Callable[..., int]], Callable[...,
     return options
 
 
-class Advance(Protocol):
-    """Tells a progress bar what was done, and what is to be done in all where that has become known."""
-
-    def __call__(self, count: int, total: int | None = None, /) -> None: ...
-
-
-def _silent(count: int, total: int | None = None, /) -> None:
-    return None
-
-
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Advance]:
+def progress(title: str, total: int | None = None) -> Iterator[ProgressCallback]:
     """A progress bar with rate and time left on a terminal, nothing in a pipe."""
     if not sys.stderr.isatty():
-        yield _silent
+        yield no_progress
         return
     columns = [
         TextColumn("{task.description}"),

@@ -55,7 +55,7 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
     source.collection()  # a name that the source does not have would look like no items
     with IngestModule(source) as ingest:
         with progress("fetching", limit) as advance:
-            facts = ingest.fetch(_window(interval), limit=limit, progress=advance)
+            facts = ingest.fetch(_window(interval), limit=limit, on_progress=advance)
         run.summary.fetched, run.summary.duplicates = ingest.received, ingest.duplicates
         for record in ingest.rejected_items.records(timestamp):
             run.summary.failed += 1

@@ -1,5 +1,6 @@
 """Workflow files: the model, reading them with every problem at once, and what this version supports of them."""
 
+from stac_manager.config.fields import dagster_name
 from stac_manager.config.filters import Filters, SpatialFilter, TemporalFilter
 from stac_manager.config.load import load_workflow, load_workflows
 from stac_manager.config.model import (
@@ -60,6 +61,7 @@ __all__ = [
     "Validation",
     "Workflow",
     "WorkflowInfo",
+    "dagster_name",
     "load_workflow",
     "load_workflows",
     "unsupported",

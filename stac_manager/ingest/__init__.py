@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from stac_manager.dedup import BufferedItem, DedupBuffer
@@ -19,6 +19,7 @@ from stac_manager.ingest.protocol import NO_FILTER, FetchFacts, Page, PageSink, 
 from stac_manager.ingest.routing import ReadOnceSource, RoutedSource
 from stac_manager.ingest.stac_api.search_filter import SearchFilter
 from stac_manager.ingest.stac_api.source import PAGE_SIZE, StacApiSource
+from stac_manager.progress import ProgressCallback
 from stac_manager.quarantine import RejectedItemBuffer
 from stac_manager.times import Window
 
@@ -46,9 +47,6 @@ __all__ = [
     "why_in_no_partition",
 ]
 
-Progress = Callable[[int, int | None], None]
-"""Hears how many items each page brought, and how many are expected in all, where that is known."""
-
 
 class IngestModule:
     """Fetches the items of one source. Use as a context manager, then iterate over it: items sorted by id."""
@@ -73,7 +71,7 @@ class IngestModule:
         window: Window | None = None,
         *,
         limit: int | None = None,
-        progress: Progress | None = None,
+        on_progress: ProgressCallback | None = None,
         since: Since | None = None,
         seconds: float | None = None,
     ) -> FetchFacts:
@@ -83,25 +81,25 @@ class IngestModule:
             SourceError: the source failed or is not complete.
             TimeoutError: it took longer than `seconds`.
         """
-        fetched = self.source.fetch(window, self._sink(progress), limit, since=since)
+        fetched = self.source.fetch(window, self._sink(on_progress), limit, since=since)
         return asyncio.run(asyncio.wait_for(fetched, seconds))
 
-    def find(self, ids: Sequence[str], progress: Progress | None = None) -> FetchFacts:
+    def find(self, ids: Sequence[str], on_progress: ProgressCallback | None = None) -> FetchFacts:
         """Fetch the items with these ids, whatever their time; ids that the source does not have bring nothing.
 
         Raises:
             SourceError: the source failed.
         """
-        return asyncio.run(self.source.find(ids, self._sink(progress)))
+        return asyncio.run(self.source.find(ids, self._sink(on_progress)))
 
-    def _sink(self, progress: Progress | None) -> PageSink:
+    def _sink(self, on_progress: ProgressCallback | None) -> PageSink:
         def sink(page: Page, total: int | None) -> None:
             self.outside += page.outside
             self.items.add(page.items)
             if page.rejected_items:
                 self.rejected_items.add(page.rejected_items)
-            if progress:
-                progress(page.received, total)
+            if on_progress:
+                on_progress(page.received, total)
 
         return sink
 

@@ -11,8 +11,6 @@ from stac_manager.output.summary import PartitionSummary
 
 __all__ = ["PartitionSummary", "build_catalog", "build_collection"]
 
-PARQUET_TYPE = "application/vnd.apache.parquet"
-
 _VERSION = "1.1.0"
 _VERSIONS = ("1.0.0", _VERSION)
 _WORLD = [-180, -90, 180, 90]
@@ -44,12 +42,12 @@ def build_collection(
     source_collection: Mapping[str, Any],
     summaries: Mapping[str, PartitionSummary],
     *,
-    parquet_names: Mapping[str, str],
+    assets: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The collection as published: the source's, with extent, summaries, links and assets of what is really there.
 
-    `summaries` and `parquet_names` go by partition; a parquet name is the file's name in the collection's `items`
-    folder. Without any item the source's extent and summaries stay. STAC versions other than 1.0.0 and 1.1.0 become
+    `summaries` go by partition; `assets` are those of the published files, with hrefs relative to `collection.json`.
+    Without any item the source's extent and summaries stay. STAC versions other than 1.0.0 and 1.1.0 become
     1.1.0, with what that requires.
 
     Source: STAC collection specification; stac-geoparquet specification, "Referencing a STAC Geoparquet Collections in
@@ -67,9 +65,9 @@ def build_collection(
             collection["summaries"] = total.summaries
     collection["links"] = _links(source_collection.get("links"), base)
     collection.pop("assets", None)
-    assets = _absolute_assets(source_collection.get("assets"), base) | _mirrors(parquet_names)
-    if assets:
-        collection["assets"] = assets
+    named = _absolute_assets(source_collection.get("assets"), base) | dict(assets)
+    if named:
+        collection["assets"] = named
     return collection
 
 
@@ -154,15 +152,3 @@ def _absolute_assets(assets: Any, base: str | None) -> dict[str, Any]:
     found = assets.items() if isinstance(assets, dict) else ()
     resolved = {key: {**asset, "href": _resolved(asset.get("href"), base)} for key, asset in found}
     return {key: asset for key, asset in resolved.items() if asset["href"]}
-
-
-def _mirrors(parquet_names: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        f"items-{partition}": {
-            "href": f"./items/{parquet_names[partition]}",
-            "type": PARQUET_TYPE,
-            "title": f"Items of {partition} as stac-geoparquet",
-            "roles": ["collection-mirror"],
-        }
-        for partition in sorted(parquet_names)
-    }

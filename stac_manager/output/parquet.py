@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
 from stac_manager.output.geoparquet import read_with_nulls, same_after_parquet, write_geoparquet
+from stac_manager.output.geoparquet.number_types import NumberTypes
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
 
 __all__ = ["PARQUET", "PARQUET_TYPE", "ParquetOutput"]
@@ -18,24 +21,55 @@ PARQUET_TYPE = "application/vnd.apache.parquet"
 
 
 class ParquetOutput(Output):
-    """Writes stac-geoparquet. A partition without items has no file."""
+    """Writes stac-geoparquet. A partition without items has no file.
+
+    All partitions agree on which number columns are doubles, since readers take the types of the first file for all.
+    """
 
     name = "parquet"
-    version = "1"
+    version = "2"
 
     def write(self, job: PartitionJob) -> OutputResult:
         """One file with all items that the format can hold."""
         path = job.folder / "items.parquet"
-        result = write_geoparquet(job.items, path, collection=dict(job.collection) if job.described else None)
+        result = write_geoparquet(
+            job.items,
+            path,
+            collection=dict(job.collection) if job.described else None,
+            doubles=_doubles(job.contract),
+        )
         file = OutputFile(
-            f"published/{safe_name(job.collection_id)}/items/{job.partition}.parquet",
+            *self.locations(job.collection_id, job.partition),
             path,
             result.rows,
             PARQUET_TYPE,
             title=f"Items of {job.partition} as stac-geoparquet",
             roles=("collection-mirror",),
         )
-        return OutputResult([file] if result.rows else [], result.rejected, {"columns": result.columns})
+        numbers = {name: list(paths) for name, paths in asdict(result.numbers).items()}
+        details = {"columns": result.columns, "number_types": numbers}
+        return OutputResult([file] if result.rows else [], result.rejected, details)
+
+    def locations(self, collection_id: str, partition: str) -> tuple[str]:
+        """The one file of a partition."""
+        return (f"published/{safe_name(collection_id)}/items/{partition}.parquet",)
+
+    def contract_of(self, details: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The columns that hold floats in any partition."""
+        found = (_recorded(one) for one in details)
+        doubles = {path for numbers in found if numbers for path in numbers.double}
+        return {"double": sorted(doubles)} if doubles else {}
+
+    def extended_contract(self, contract: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with the columns of one more partition."""
+        numbers = _recorded(details)
+        doubles = _doubles(contract).union(numbers.double if numbers else ())
+        return {"double": sorted(doubles)} if doubles else {}
+
+    def keeps_contract(self, details: Mapping[str, Any], contract: Mapping[str, Any]) -> bool:
+        """Whether no column is integer where it should be double, or the other way round."""
+        numbers, doubles = _recorded(details), _doubles(contract)
+        return numbers is not None and numbers.widened == tuple(path for path in numbers.integer if path in doubles)
 
     def read(self, paths: Sequence[Path]) -> Iterator[Item]:
         """The items, each with all members that any item of its file has."""
@@ -50,6 +84,22 @@ class ParquetOutput(Output):
     def difference(self, original: Item, read_back: Item) -> str | None:
         """What differs beyond the table in docs/parquet.md."""
         return same_after_parquet(original, read_back)
+
+
+def _doubles(contract: Mapping[str, Any]) -> frozenset[str]:
+    paths = contract.get("double")
+    return frozenset(path for path in paths if isinstance(path, str)) if isinstance(paths, list) else frozenset()
+
+
+def _recorded(details: Mapping[str, Any]) -> NumberTypes | None:
+    """None for details that do not tell."""
+    numbers = details.get("number_types")
+    if not isinstance(numbers, dict):
+        return None
+    lists = [numbers.get(name) for name in ("integer", "double", "widened")]
+    if not all(isinstance(paths, list) and all(isinstance(path, str) for path in paths) for paths in lists):
+        return None
+    return NumberTypes(*(tuple(paths or ()) for paths in lists))
 
 
 PARQUET = ParquetOutput()

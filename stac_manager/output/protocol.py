@@ -86,6 +86,13 @@ class Output(ABC):
             OutputError: the files cannot be made; nothing that is published changes.
         """
 
+    def locations(self, collection_id: str, partition: str) -> Sequence[str]:
+        """Where files of a partition may lie: keys, or folders that end in `/`.
+
+        What lies there and is not named by the latest `write` is removed, also where the manifest is lost.
+        """
+        return ()
+
     def read(self, paths: Sequence[Path]) -> Iterator[Item] | None:
         """The items of files that `write` made, in its order; None where they cannot be read back.
 

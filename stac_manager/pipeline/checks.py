@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from stac_manager.errors import LedgerError
-from stac_manager.items import loads
-from stac_manager.output import read_with_nulls, same_after_parquet
+from stac_manager.items import Item, loads
+from stac_manager.output import Output
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncStateStore
+from stac_manager.registry import CHECKS, OUTPUTS
 from stac_manager.storage import Storage
 
-__all__ = ["ALLOW_DELETES_TAG", "BLOCKING", "CHECKS", "CheckOutcome", "last_compared", "run_check"]
+__all__ = [
+    "ALLOW_DELETES_TAG",
+    "COMPLETE",
+    "DELETIONS",
+    "LEDGER_BALANCES",
+    "ROUND_TRIP",
+    "SCHEMA_VALID",
+    "UNIQUE_IDS",
+    "Check",
+    "CheckOutcome",
+    "checks_of",
+    "last_compared",
+    "run_check",
+    "run_checks",
+]
 
 ALLOW_DELETES_TAG = "stac_manager/allow_deletes"
 """The tag by which a person confirms deletions of a Dagster run."""
-
-BLOCKING = frozenset({"ledger_balances"})
-"""Checks that stop what comes after; what they refuse must never pass."""
-
-WARNING = frozenset({"schema_valid", "complete"})
-"""Checks of quality: they are seen, and nothing stops."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +48,26 @@ class CheckOutcome:
     description: str
     """One line for a person."""
     facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def blocking(self) -> bool:
-        """Whether a failure stops what comes after."""
-        return self.name in BLOCKING
-
-    @property
-    def warning(self) -> bool:
-        """Whether a failure is a matter of quality."""
-        return self.name in WARNING
+    blocking: bool = False
+    """Whether a failure stops what comes after."""
+    warning: bool = False
+    """Whether a failure is a matter of quality, which is shown and stops nothing."""
 
 
-Check = Callable[[Storage, Manifest], CheckOutcome]
+@dataclass(frozen=True)
+class Check:
+    """A check of a finished stage; registered in `stac_manager.registry.CHECKS`."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    """The stages that it is run after."""
+    description: str
+    """What it checks, in one sentence."""
+    run: Callable[[Storage, Manifest], CheckOutcome]
+    blocking: bool = False
+    """Set for what must never pass: a failure stops the stages after."""
+    warning: bool = False
+    """Set for a matter of quality."""
 
 
 def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
@@ -75,7 +90,7 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any]) -> list[str]:
-    before = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).before
+    before = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).upstream
     upstream = before.read(storage) if before else None
     if before is None:
         return []
@@ -132,14 +147,22 @@ def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _unique_ids(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    ids = _parquet_ids(storage, manifest) if manifest.stage == "published" else _index_ids(storage, manifest)
-    count, repeated, last = 0, [], None
-    for item_id in ids:
-        if item_id == last:
-            repeated.append(item_id)
-        count, last = count + 1, item_id
-    facts = {"items": count, "repeated": len(repeated), "examples": repeated[:10]}
-    text = f"{len(repeated)} ids occur more than once" if repeated else f"{count} items, every id once"
+    if manifest.stage == "published":
+        found = [(f" in {output.name}", sorted(ids)) for output, ids in _published_ids(storage, manifest)]
+    else:
+        found = [("", list(_index_ids(storage, manifest)))]
+    counts: list[int] = []
+    repeated: list[str] = []
+    for place, ids in found:
+        count, last = 0, None
+        for item_id in ids:
+            if item_id == last:
+                repeated.append(f"{item_id}{place}")
+            count, last = count + 1, item_id
+        counts.append(count)
+    items = max(counts, default=0)
+    facts = {"items": items, "repeated": len(repeated), "examples": repeated[:10]}
+    text = f"{len(repeated)} ids occur more than once" if repeated else f"{items} items, every id once"
     return CheckOutcome("unique_ids", not repeated, text, facts)
 
 
@@ -147,12 +170,20 @@ def _index_ids(storage: Storage, manifest: Manifest) -> Iterator[str]:
     return (item_id for item_id, _ in read_index(storage, manifest))
 
 
-def _parquet_ids(storage: Storage, manifest: Manifest) -> list[str]:
-    if manifest.items is None:
-        return []
-    with storage.local_copy(manifest.items.key) as path:
-        column: pa.ChunkedArray = pq.read_table(path, columns=["id"], partitioning=None).column("id")
-    return sorted(column.to_pylist())
+def _published_ids(storage: Storage, manifest: Manifest) -> Iterator[tuple[Output, Iterable[str]]]:
+    """The outputs whose files can be read back, with the ids in them."""
+    for output, paths in _local_files(storage, manifest):
+        ids = output.read_ids(paths)
+        if ids is not None:
+            yield output, ids
+
+
+def _local_files(storage: Storage, manifest: Manifest) -> Iterator[tuple[Output, list[Path]]]:
+    """The outputs of a published partition, each with its files in the order of their keys."""
+    for name in sorted({file.output for file in manifest.files}):
+        with ExitStack() as stack:
+            keys = [file.key for file in manifest.files if file.output == name]
+            yield OUTPUTS.get(name), [stack.enter_context(storage.local_copy(key)) for key in keys]
 
 
 def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
@@ -174,30 +205,82 @@ def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
     if validated is None:
         return CheckOutcome("round_trip", False, "validated is missing, so there is nothing to compare with")
     rejected = {record["item_id"] for record in read_rejected(storage, manifest)}
-    sent = (loads(line) for item_id, _, line in read_items(storage, validated) if item_id not in rejected)
-    count, differences = 0, []
-    for one, other in zip_longest(sent, _parquet_items(storage, manifest)):
-        count += 1
-        if one is None or other is None:
-            differences.append("the file holds another number of items")
-        elif problem := same_after_parquet(one, other):
-            differences.append(f"{one['id']}: {problem}")
+    compared, differences = [], []
+    for output, paths in _local_files(storage, manifest):
+        written = output.read(paths)
+        if written is None:
+            continue
+        sent = (loads(line) for item_id, _, line in read_items(storage, validated) if item_id not in rejected)
+        count, found = _compare(output, sent, written)
+        compared.append(count)
+        differences += found
+    count = max(compared, default=0)
     facts = {"items": count, "different": len(differences), "examples": differences[:10]}
     text = f"{len(differences)} of {count} items differ" if differences else f"{count} items read back the same"
     return CheckOutcome("round_trip", not differences, text, facts)
 
 
-def _parquet_items(storage: Storage, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    if manifest.items is not None:
-        with storage.local_copy(manifest.items.key) as path:
-            yield from read_with_nulls(path)
+def _compare(output: Output, sent: Iterator[Item], written: Iterator[Item]) -> tuple[int, list[str]]:
+    """How many items were compared, and what differs."""
+    count, differences = 0, []
+    for one, other in zip_longest(sent, written):
+        count += 1
+        if one is None or other is None:
+            differences.append(f"the files of {output.name} hold another number of items")
+        elif problem := output.difference(one, other):
+            differences.append(f"{one['id']}: {problem}")
+    return count, differences
 
 
-CHECKS: dict[Stage, dict[str, Check]] = {stage: {"ledger_balances": _ledger_balances} for stage in STAGES}
-"""Stage -> name -> check."""
-CHECKS["raw_items"] |= {"complete": _complete, "deletions": _deletions, "unique_ids": _unique_ids}
-CHECKS["validated"] |= {"schema_valid": _schema_valid}
-CHECKS["published"] |= {"unique_ids": _unique_ids, "round_trip": _round_trip}
+LEDGER_BALANCES = Check(
+    "ledger_balances",
+    STAGES,
+    "Every item that came in is passed on, quarantined, deduplicated or skipped; recounted from the files.",
+    _ledger_balances,
+    blocking=True,
+)
+COMPLETE = Check(
+    "complete",
+    ("raw_items",),
+    "The source's own count of the window equals the number of items that came.",
+    _complete,
+    warning=True,
+)
+DELETIONS = Check(
+    "deletions",
+    ("raw_items",),
+    "Items that were deleted at the source are deleted here; fails while deletions await approval.",
+    _deletions,
+)
+UNIQUE_IDS = Check("unique_ids", ("raw_items", "published"), "No id occurs twice in the partition.", _unique_ids)
+SCHEMA_VALID = Check(
+    "schema_valid",
+    ("validated",),
+    "The validation report: every item is valid by its core and extension schemas.",
+    _schema_valid,
+    warning=True,
+)
+ROUND_TRIP = Check(
+    "round_trip", ("published",), "Every published item, read back from its file, is the validated one.", _round_trip
+)
+
+
+def checks_of(stage: Stage) -> list[Check]:
+    """The checks of a stage, those of plugins last.
+
+    Raises:
+        PluginError: a plugin cannot be loaded.
+    """
+    return [check for check in CHECKS.all().values() if stage in check.stages]
+
+
+def run_checks(storage: Storage, manifest: Manifest) -> list[CheckOutcome]:
+    """Run all checks of a finished stage. Dagster and the command line both call this.
+
+    Raises:
+        StorageError: a file of the stage cannot be read.
+    """
+    return [run_check(check.name, storage, manifest) for check in checks_of(manifest.stage)]
 
 
 def run_check(name: str, storage: Storage, manifest: Manifest) -> CheckOutcome:
@@ -206,4 +289,5 @@ def run_check(name: str, storage: Storage, manifest: Manifest) -> CheckOutcome:
     Raises:
         StorageError: a file of the stage cannot be read.
     """
-    return CHECKS[manifest.stage][name](storage, manifest)
+    check = CHECKS.get(name)
+    return replace(check.run(storage, manifest), blocking=check.blocking, warning=check.warning)

@@ -80,7 +80,7 @@ def test_each_collection_has_its_job_sensor_pool_and_policy(site: Site) -> None:
     graph = site.definitions.resolve_asset_graph()
     raw = graph.get(site.key("raw_items"))
     assert raw.backfill_policy == dg.BackfillPolicy.multi_run(1)
-    assert {graph.get(site.key(stage)).group_name for stage in STAGES} == {"w"}
+    assert {graph.get(site.key(stage)).group_name for stage in STAGES} == {"w_c"}
     assert all(graph.get(site.key(stage)).code_version for stage in STAGES)
     assert {sensor.name for sensor in site.definitions.sensors or []} == {"sync_w_c", "catalog_w"}
     assert site.definitions.resolve_job_def("rebuild_w_c").partitions_def == raw.partitions_def

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stac_assets.names import catalog_key
-from stac_manager.pipeline import CHECKS, STAGES, Chain
+from stac_manager.pipeline import STAGES, Chain, checks_of
 from tests.dagster.conftest import QUIET, Site
 
 pytestmark = [
@@ -52,9 +52,9 @@ def test_every_check_is_recorded_for_each_partition_and_tied_to_its_materializat
     site.run("2024-02", last)
     wanted = {"2024-02", last or "2024-02"}
     for stage in STAGES:
-        for name in CHECKS[stage]:
-            found = site.checks(stage, name)
-            assert wanted <= set(found), f"{stage} {name}"
+        for check in checks_of(stage):
+            found = site.checks(stage, check.name)
+            assert wanted <= set(found), f"{stage} {check.name}"
             assert all(found[key].target_materialization_data for key in wanted)
 
 

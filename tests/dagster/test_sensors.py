@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,8 +9,8 @@ import dagster as dg
 import pytest
 
 from stac_assets import sensors
-from stac_manager.pipeline import Chain, rescan_mark
-from stac_manager.pipeline.changes.moved_items import mark_new_ids
+from stac_manager.pipeline import STAGE_TABLE, Chain, rescan_mark
+from stac_manager.pipeline.state.marks import mark_new_ids
 from tests.dagster.conftest import QUIET, Site
 from tests.stac_items import make_item
 
@@ -137,10 +138,8 @@ def test_what_a_run_is_about_to_write_is_left_alone(site: Site) -> None:
 
 
 def test_a_changed_workflow_asks_for_a_new_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stac_manager.pipeline import chain
-
     site.run("2024-01", "2024-03")
-    monkeypatch.setitem(chain._CODE_VERSIONS, "validated", "2")
+    monkeypatch.setitem(STAGE_TABLE, "validated", replace(STAGE_TABLE["validated"], code_version="another"))
     assert partitions(tick(site)[0]) == ALL
 
 

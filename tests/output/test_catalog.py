@@ -34,7 +34,15 @@ SOURCE: dict[str, Any] = {
     ],
     "assets": {"thumbnail": {"href": "./thumb.png"}, "guide": {"href": "https://example.com/guide.pdf"}},
 }
-NAMES = {"2024-02": "2024-02.parquet", "2024-01": "2024-01.parquet"}
+ASSETS = {
+    f"items-{partition}": {
+        "href": f"./items/{partition}.parquet",
+        "type": "application/vnd.apache.parquet",
+        "title": f"Items of {partition} as stac-geoparquet",
+        "roles": ["collection-mirror"],
+    }
+    for partition in ("2024-01", "2024-02")
+}
 
 
 def summaries() -> dict[str, PartitionSummary]:
@@ -70,7 +78,7 @@ def links(made: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_collection_tells_what_its_items_say(invalid: Any):
-    made = build_collection(SOURCE, summaries(), parquet_names=NAMES)
+    made = build_collection(SOURCE, summaries(), assets=ASSETS)
     assert made["extent"] == {
         "spatial": {"bbox": [[0, 0, 11, 46.5]]},
         "temporal": {"interval": [["2024-01-31T10:00:00Z", "2024-02-03T00:00:00Z"]]},
@@ -83,7 +91,7 @@ def test_a_collection_tells_what_its_items_say(invalid: Any):
 
 
 def test_links_lead_to_the_root_and_back_to_the_source():
-    assert links(build_collection(SOURCE, {}, parquet_names={})) == [
+    assert links(build_collection(SOURCE, {}, assets={})) == [
         ("root", "../catalog.json"),
         ("parent", "../catalog.json"),
         ("license", "https://example.com/license"),
@@ -94,13 +102,13 @@ def test_links_lead_to_the_root_and_back_to_the_source():
 
 def test_relative_links_of_a_source_without_an_address_are_dropped():
     source = {**SOURCE, "links": [link for link in SOURCE["links"] if link["rel"] != "self"]}
-    made = build_collection(source, {}, parquet_names={})
+    made = build_collection(source, {}, assets={})
     assert [rel for rel, _ in links(made)] == ["root", "parent", "license"]
     assert list(made["assets"]) == ["guide"]
 
 
 def test_every_partition_is_an_asset_in_order():
-    made = build_collection(SOURCE, summaries(), parquet_names=NAMES)
+    made = build_collection(SOURCE, summaries(), assets=ASSETS)
     assert list(made["assets"]) == ["thumbnail", "guide", "items-2024-01", "items-2024-02"]
     assert made["assets"]["thumbnail"]["href"] == "https://example.com/stac/collections/thumb.png"
     assert made["assets"]["items-2024-01"] == {
@@ -112,14 +120,14 @@ def test_every_partition_is_an_asset_in_order():
 
 
 def test_without_items_the_source_s_extent_and_summaries_stay(invalid: Any):
-    made = build_collection(SOURCE, {"2024-01": PartitionSummary()}, parquet_names={})
+    made = build_collection(SOURCE, {"2024-01": PartitionSummary()}, assets={})
     assert (made["extent"], made["summaries"]) == (SOURCE["extent"], SOURCE["summaries"])
     assert invalid(made) is None
 
 
 def test_the_source_is_left_as_it_was():
     before = orjson.dumps(SOURCE)
-    build_collection(SOURCE, summaries(), parquet_names=NAMES)
+    build_collection(SOURCE, summaries(), assets=ASSETS)
     assert orjson.dumps(SOURCE) == before
 
 
@@ -133,25 +141,25 @@ def test_an_old_collection_becomes_a_valid_new_one(invalid: Any):
         "summaries": {"gsd": {"min": 1, "max": 2}},
         "links": [],
     }
-    made = build_collection(old, {}, parquet_names={})
+    made = build_collection(old, {}, assets={})
     assert invalid(made) is None
     assert (made["stac_version"], made["license"], made["description"]) == ("1.1.0", "other", "old")
     assert made["extent"]["spatial"] == {"bbox": [[0, 0, 1, 1]]}
-    assert invalid(build_collection({"id": "bare"}, {}, parquet_names={})) is None
+    assert invalid(build_collection({"id": "bare"}, {}, assets={})) is None
 
 
 def test_every_valid_collection_of_the_corpus_stays_valid(corpus_dir: Path, invalid: Any):
     found = [orjson.loads(path.read_bytes()) for path in sorted(corpus_dir.glob("*/collections/*.json"))]
     valid = [one for one in found if one["stac_version"] in ("1.0.0", "1.1.0") and one.get("type") == "Collection"]
     valid = [one for one in valid if invalid(one) is None]
-    built = [build_collection(one, parts, parquet_names={}) for one in valid for parts in ({}, summaries())]
+    built = [build_collection(one, parts, assets={}) for one in valid for parts in ({}, summaries())]
     assert [wrong for one in built if (wrong := invalid(one))] == []
     assert len(valid) > 800
 
 
 def test_pystac_walks_the_catalog(tmp_path: Path, invalid: Any):
     collections = [
-        build_collection({**SOURCE, "id": collection_id}, summaries(), parquet_names=NAMES)
+        build_collection({**SOURCE, "id": collection_id}, summaries(), assets=ASSETS)
         for collection_id in ("things", "a/b ß")
     ]
     catalog = build_catalog("alps", "", collections)

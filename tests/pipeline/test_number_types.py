@@ -21,7 +21,7 @@ import pytest
 
 from demo.server import create_app, serve
 from stac_manager.pipeline import Chain
-from stac_manager.pipeline.state.paths import number_types_key, partition_lock
+from stac_manager.pipeline.state.paths import contract_key, partition_lock
 from stac_manager.pipeline.sync.runs import rebuild
 from tests.crash.catalogs import Catalog
 from tests.crash.test_every_write import COUNTED
@@ -139,12 +139,17 @@ def test_integers_beyond_2_to_53_stay_whole_beside_floats(site: Site) -> None:
     assert site.sync() == {}
 
 
+ODD_CONTRACTS = [
+    b'{"contract": %s}' % odd for odd in (b"5", b'{"double": 3}', b'{"double": [1, "/n"]}', b'{"double": ["/n", "/x"]}')
+]
+
+
 def test_the_file_of_the_collection_is_only_a_hint(site: Site) -> None:
     list(rebuild(site.chain, MONTHS))
-    key = number_types_key("c")
+    key = contract_key("c", "parquet")
     good, files = site.chain.storage.get(key), contents(site)
-    assert orjson.loads(good or b"")["double"] == ["/assets/data/bands/*/gsd", "/cloud", "/shape/*"]
-    for wrong in (None, b"", b"{", b"[]", b'{"double": 3}', b'{"double": [1, "/n"]}', b'{"double": ["/n", "/x"]}'):
+    assert orjson.loads(good or b"")["contract"]["double"] == ["/assets/data/bands/*/gsd", "/cloud", "/shape/*"]
+    for wrong in (None, b"", b"{", b"[]", *ODD_CONTRACTS):
         if wrong is None:
             site.chain.storage.delete(key)
         else:
@@ -160,9 +165,10 @@ def test_a_manifest_that_does_not_tell_its_number_types_is_stale(site: Site, det
     for month in MONTHS:
         key = site.chain.stage_partition("published", month).manifest_key
         document = orjson.loads(site.chain.storage.get(key) or b"")
-        del document["details"]["number_types"]
+        details = document["details"]["outputs"]["parquet"]
+        del details["number_types"]
         if detail is not None:
-            document["details"]["number_types"] = detail
+            details["number_types"] = detail
         site.chain.storage.put(key, orjson.dumps(document))
     assert not site.chain.is_up_to_date("2024-01")
     site.chain.publish_collection()
@@ -264,6 +270,6 @@ def test_a_bucket_holds_the_same_bytes_as_a_folder(site: Site, s3_url: str, tmp_
     workflow = make_workflow(tmp_path / "bucket", site.url, output={"path": f"{s3_url}/numbers"})
     chain = Chain.of(workflow, "c")
     list(rebuild(chain, MONTHS))
-    names = [name for name in contents(site) if name.startswith("published/") or name == number_types_key("c")]
+    names = [name for name in contents(site) if name.startswith("published/") or name == contract_key("c", "parquet")]
     assert len(names) == 6
     assert {name: chain.storage.get(name) for name in names} == {name: contents(site)[name] for name in names}

@@ -204,8 +204,8 @@ def test_a_filter_that_the_source_would_ignore_is_refused(
 def test_a_failed_check_is_seen_in_the_exit_status(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from stac_manager.pipeline import checks
+    from stac_manager.output import parquet
 
-    monkeypatch.setattr(checks, "same_after_parquet", lambda one, other: "different")
+    monkeypatch.setattr(parquet, "same_after_parquet", lambda one, other: "different")
     assert rebuild(tmp_path, url) == 1
     assert "check failed: c 2024-01: round_trip" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -13,20 +12,14 @@ import numpy as np
 from stac_manager.errors import StorageError
 from stac_manager.items import safe_name
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
+from stac_manager.pipeline.state.marks import mark_new_ids, put_rescan_mark
 from stac_manager.pipeline.state.paths import new_id_marks_folder, partition_lock, rescan_mark
 from stac_manager.pipeline.state.stage_files import read_index, read_intact_manifest, read_manifest, read_rejected
 from stac_manager.storage import Storage
 
-__all__ = ["mark_moved", "mark_new_ids", "partitions_to_rescan", "retained"]
+__all__ = ["mark_moved", "retained"]
 
 log = logging.getLogger(__name__)
-
-
-def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
-    """Say that ids have come to a partition: they may be known elsewhere, from before their items moved."""
-    key = f"{new_id_marks_folder(collection)}/{partition}"
-    storage.remove_orphans(key)
-    storage.put(key, b"")
 
 
 def retained(
@@ -39,7 +32,7 @@ def retained(
     Args:
         storage: where the stages are kept.
         collection: its id.
-        homes: the ids, with the partitions they belong to now; None for one that the workflow does not have.
+        targets: the ids, with the partitions they belong to now; None for one that the workflow does not have.
         stayed: ids that waited already, with the partitions they waited for.
 
     Returns:
@@ -66,7 +59,7 @@ def _not_yet_published(storage: Storage, collection: str, target: str, ids: set[
     marked = storage.size(rescan_mark(collection, target)) is not None
     unread = missing - fetched if marked else missing - fetched - asked
     if unread and not marked:
-        _put_mark(storage, collection, target)
+        put_rescan_mark(storage, collection, target)
     return unread | (missing & fetched)
 
 
@@ -82,11 +75,6 @@ def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str],
 
 def _stage_partitions(collection: str, partition: str) -> list[StagePartition]:
     return [StagePartition(collection=collection, stage=stage, partition=partition) for stage in STAGES]
-
-
-def _put_mark(storage: Storage, collection: str, partition: str) -> None:
-    """Mark a partition to be read; each mark is another, so that what asks for runs sees that this one is new."""
-    storage.put(rescan_mark(collection, partition), uuid.uuid4().bytes)
 
 
 def mark_moved(storage: Storage, collection: str) -> list[str]:
@@ -130,17 +118,11 @@ def _is_chain_current(storage: Storage, collection: str, partition: str) -> bool
     )
 
 
-def partitions_to_rescan(storage: Storage, collection: str) -> list[str]:
-    """The partitions that are marked, sorted: items have moved away from them, or to them."""
-    keys = storage.list(f"stages/{safe_name(collection)}/raw_items")
-    return sorted(key.split("/")[-2] for key in keys if key.endswith("/rescan"))
-
-
 def _mark(storage: Storage, manifest: Manifest) -> bool:
     """Mark a partition, if it still is what was looked at: a run removes the mark with what it commits."""
     with _locked_if_unchanged(storage, manifest.collection, manifest.partition, manifest) as still:
         if still:
-            _put_mark(storage, manifest.collection, manifest.partition)
+            put_rescan_mark(storage, manifest.collection, manifest.partition)
         return still
 
 

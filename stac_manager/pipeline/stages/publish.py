@@ -1,189 +1,150 @@
-"""The last stage: a partition's Parquet file, and the collection and catalog that lead to it."""
+"""The last stage: the files of a partition, in every format that the workflow declares."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-import orjson
-
-from stac_manager.config import Workflow
-from stac_manager.items import Item, loads, safe_name
-from stac_manager.output import PartitionSummary, build_catalog, build_collection, write_geoparquet
-from stac_manager.pipeline.number_types import add_doubles, number_details, read_doubles, settle_doubles
-from stac_manager.pipeline.state.manifest import FileRef, Manifest, StagePartition
-from stac_manager.pipeline.state.paths import (
-    CATALOG_KEY,
-    catalog_lock,
-    collection_key,
-    collection_lock,
-    dirty_marks_folder,
-    parquet_key,
-    publish_intent,
-    quarantine_key,
-    source_collection_key,
-    sync_key,
-)
-from stac_manager.pipeline.state.stage_files import StageWriter, read_items
+from stac_manager.errors import OutputError
+from stac_manager.items import Item, loads
+from stac_manager.output import Output, OutputFile, OutputResult, PartitionJob, PartitionSummary
+from stac_manager.pipeline.stages.collection import described_collection, published_keys
+from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
+from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed, read_contract
+from stac_manager.pipeline.state.manifest import Manifest, PublishedFile, StagePartition
+from stac_manager.pipeline.state.marks import mark_collection_dirty, put_publish_intent
+from stac_manager.pipeline.state.paths import publish_intent
+from stac_manager.pipeline.state.stage_files import StageWriter, compare_indexes, read_index, read_items, read_manifest
+from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 
-log = logging.getLogger(__name__)
-
-Publish = Callable[[], FileRef | None]
-
-__all__ = ["collection_totals", "mark_collection_dirty", "publish_catalog", "publish_collection", "publish_partition"]
+__all__ = ["is_as_published", "run_published"]
 
 
-def publish_partition(storage: Storage, upstream: Manifest, out: StageWriter) -> tuple[Publish, dict[str, Any]]:
-    """Write the Parquet file of a partition; tells `out` what is published and what was refused.
+def run_published(context: StageContext, run: StageRun) -> Manifest:
+    """Write the files of every output, and put them in place just before the manifest."""
+    storage, upstream = context.storage, run.input
+    with StageWriter(storage, run.stage_partition) as out:
+        results, rejected = _write_all(context, run, out)
+        out.reject(rejected.values())
+        summary = PartitionSummary()
+        for entry in read_items(storage, upstream):
+            if entry[0] not in rejected:
+                out.write(entry, with_line=False)
+                summary.add(loads(entry[2]))
+        run.on_progress(out.written)
+        details = {
+            "summary": summary.to_dict(),
+            "outputs": {name: dict(result.details) for name, result in results.items()},
+        }
+        put = partial(_put_files, storage, run.stage_partition, results)
+        mark = partial(mark_collection_dirty, storage)
+        return commit(context, run, out, details=details, published=put, before_manifest=mark)
 
-    Returns:
-        What puts the file in place and gives it (None where nothing is left to publish), and the manifest's facts.
+
+def is_as_published(context: StageContext, manifest: Manifest) -> bool:
+    """Whether a published partition was finished, and agrees with the other partitions of its collection."""
+    if context.storage.size(publish_intent(manifest.collection, manifest.partition)) is not None:
+        return False
+    contracts = ((one, read_contract(context.storage, manifest.collection, one)) for one in context.outputs)
+    return all(is_as_agreed(manifest, output, contract) for output, contract in contracts)
+
+
+def _write_all(
+    context: StageContext, run: StageRun, out: StageWriter
+) -> tuple[dict[str, OutputResult], dict[str, RejectedItem]]:
+    """Have every output write its files into a folder of its own.
+
+    An item that one output rejects is published by none, so that all formats hold the same items. Where there are
+    several outputs, they write again until none rejects any more.
     """
+    rejected: dict[str, RejectedItem] = {}
+    for number in count():
+        results: dict[str, OutputResult] = {}
+        known = len(rejected)
+        for output in context.outputs:
+            folder = out.folder / f"{output.name}-{number}"
+            folder.mkdir()
+            job = _job(context, run, out, output, folder, frozenset(rejected))
+            result = results[output.name] = output.write(job)
+            extend_contract(context.storage, context.collection, output, result.details)
+            rejected |= {str(one.item_id): one for one in result.rejected}
+        if len(context.outputs) == 1 or len(rejected) == known:
+            return results, rejected
+        for output in context.outputs:
+            shutil.rmtree(out.folder / f"{output.name}-{number}")
+    raise AssertionError("each round rejects an item, or is the last")
+
+
+def _job(
+    context: StageContext, run: StageRun, out: StageWriter, output: Output, folder: Path, without: frozenset[str]
+) -> PartitionJob:
+    storage, upstream = context.storage, run.input
 
     def items() -> Iterator[Item]:
-        return (loads(line) for _, _, line in read_items(storage, upstream))
+        return (loads(line) for item_id, _, line in read_items(storage, upstream) if item_id not in without)
 
-    path = out.folder / "items.parquet"
-    result = write_geoparquet(
+    compared = compare_indexes(read_index(storage, out.previous), read_index(storage, upstream))
+    return PartitionJob(
+        described_collection(storage, context.workflow, context.collection),
+        upstream.partition,
         items,
-        path,
-        collection=source_collection(storage, upstream.collection),
-        doubles=read_doubles(storage, upstream.collection),
+        folder,
+        deleted=[item_id for kind, item_id in compared if kind == "deleted"],
+        contract=read_contract(storage, upstream.collection, output),
     )
-    add_doubles(storage, upstream.collection, result.numbers.double)
-    out.reject(result.rejected)
-    rejected = {rejection.item_id for rejection in result.rejected}
-    summary = PartitionSummary()
-    for entry in read_items(storage, upstream):
-        if entry[0] not in rejected:
-            out.write(entry, with_line=False)
-            summary.add(loads(entry[2]))
-    facts = {"summary": summary.to_dict(), "columns": result.columns, **number_details(result.numbers)}
-    return lambda: _put_parquet(storage, out.stage_partition, path, result.rows), facts
 
 
-def _put_parquet(storage: Storage, stage_partition: StagePartition, path: Path, rows: int) -> FileRef | None:
-    key = parquet_key(stage_partition.collection, stage_partition.partition)
-    storage.remove_orphans(key)
-    if not rows and storage.size(key) is None:
-        return None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    ref = FileRef(key=key, sha256=digest, size=path.stat().st_size, lines=rows)
-    if rows and storage.holds(key, digest, ref.size):
-        return ref
-    # from here to the manifest the two do not agree; whoever comes after a crash must see that
-    storage.put(publish_intent(stage_partition.collection, stage_partition.partition), b"")
-    if not rows:
+def _put_files(
+    storage: Storage, stage_partition: StagePartition, results: dict[str, OutputResult]
+) -> list[PublishedFile]:
+    """Put the files of all outputs in place, and remove those that no output has any more."""
+    made = [(name, file) for name, result in results.items() for file in result.files]
+    files = [_reference(name, file) for name, file in made]
+    _require_own_keys(files)
+    there = published_keys(storage, stage_partition, read_manifest(storage, stage_partition))
+    orphans = there - {file.key for file in files}
+    changed = [
+        (file, made_file.path)
+        for file, (_, made_file) in zip(files, made, strict=True)
+        if not storage.holds(file.key, file.sha256, file.size)
+    ]
+    for file in files:
+        storage.remove_orphans(file.key)
+    if changed or orphans:
+        # from here to the manifest they do not agree; whoever comes after a crash must see that
+        put_publish_intent(storage, stage_partition)
+    for key in sorted(orphans):
         storage.delete(key)
-        return None
-    storage.put(key, path)
-    return ref
+    for file, path in changed:
+        storage.put(file.key, path)
+    return files
 
 
-def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
-    """The STAC Collection as the source served it last; a bare id where the source was never asked."""
-    document = storage.get(source_collection_key(collection))
-    found: dict[str, Any] = loads(document) if document else {"id": collection}
-    return found
-
-
-def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> list[str]:
-    """Write a collection's `collection.json` from what all of its partitions hold, and the catalog above it.
-
-    Returns:
-        The partitions whose number columns have another type than in the other partitions: to be published again.
-
-    Raises:
-        StorageError: a manifest or the file cannot be read or written.
-    """
-    with storage.lock(collection_lock(collection)):
-        dirty_marks = storage.list(dirty_marks_folder(collection))
-        _retire(storage, workflow, collection)
-        published = _published(storage, collection)
-        stale = settle_doubles(storage, collection, published)
-        document = _collection_document(storage, collection, published)
-        for key in (collection_key(collection), source_collection_key(collection), sync_key(collection)):
-            storage.remove_orphans(key)
-        _put_json(storage, collection_key(collection), document)
-        publish_catalog(storage, workflow)
-        for key in dirty_marks:
-            storage.delete(key)
-    return stale
-
-
-def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
-    """Say that `collection.json` and the quarantine file are about to be behind a published partition."""
-    storage.put(publish_intent(manifest.collection, manifest.partition), b"")
-    key = f"{dirty_marks_folder(manifest.collection)}/{manifest.partition}"
-    storage.remove_orphans(key)
-    storage.put(key, b"")
-
-
-def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
-    """Take away partitions that the workflow cannot have: they would publish their items beside the present ones."""
-    scheme = workflow.scheme()
-    folder = f"stages/{safe_name(collection)}"
-    for key in storage.list(folder):
-        parts = key.removeprefix(f"{folder}/").split("/")
-        if len(parts) != 3 or scheme.may_have(parts[1]):
-            continue
-        if parts[2] == "manifest.json" and parts[0] == "published":
-            log.warning("%s %s: the workflow no longer has this partition; it is taken away", collection, parts[1])
-        storage.delete(parquet_key(collection, parts[1]))
-        storage.delete(quarantine_key(collection, parts[1]))
-        storage.delete(key)
-
-
-def _published(storage: Storage, collection: str) -> list[Manifest]:
-    keys = storage.list(f"stages/{safe_name(collection)}/published")
-    partitions = [key.split("/")[-2] for key in keys if key.endswith("/manifest.json")]
-    stage_partitions = (
-        StagePartition(collection=collection, stage="published", partition=partition) for partition in partitions
+def _reference(name: str, file: OutputFile) -> PublishedFile:
+    with file.path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return PublishedFile(
+        key=file.key,
+        sha256=digest,
+        size=file.path.stat().st_size,
+        lines=file.items,
+        output=name,
+        media_type=file.media_type,
+        title=file.title,
+        roles=tuple(file.roles),
     )
-    return [manifest for stage_partition in stage_partitions if (manifest := stage_partition.read(storage))]
 
 
-def _collection_document(storage: Storage, collection: str, manifests: list[Manifest]) -> dict[str, Any]:
-    summaries = {m.partition: PartitionSummary.from_dict(m.details["summary"]) for m in manifests if m.items}
-    names = {partition: f"{partition}.parquet" for partition in summaries}
-    return build_collection(source_collection(storage, collection), summaries, parquet_names=names)
-
-
-def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
-    """Write `published/catalog.json` over the workflow's collections that are published."""
-    head = workflow.workflow
-    with storage.lock(catalog_lock()):
-        found = [storage.get(collection_key(collection)) for collection in workflow.collections]
-        document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
-        storage.remove_orphans(CATALOG_KEY)
-        _put_json(storage, CATALOG_KEY, document)
-        return document
-
-
-def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:
-    """For each collection of a workflow: how many partitions and items are published, from when to when."""
-    totals: list[dict[str, str | int]] = []
-    for collection in workflow.collections:
-        manifests = [manifest for manifest in _published(storage, collection) if manifest.items]
-        keys = sorted(manifest.partition for manifest in manifests)
-        totals.append(
-            {
-                "collection": collection,
-                "partitions": len(keys),
-                "items": sum(manifest.ledger.passed for manifest in manifests),
-                "first": keys[0] if keys else "",
-                "last": keys[-1] if keys else "",
-            }
-        )
-    return totals
-
-
-def _put_json(storage: Storage, key: str, document: dict[str, Any]) -> None:
-    data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
-    if storage.get(key) != data:
-        storage.put(key, data)
+def _require_own_keys(files: Sequence[PublishedFile]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        if not file.key.startswith(("published/", "pgstac/")):
+            raise OutputError(f"the output {file.output!r} would write {file.key}, which is not below published/")
+        if file.key in seen:
+            raise OutputError(f"the outputs {seen[file.key]!r} and {file.output!r} would both write {file.key}")
+        seen[file.key] = file.output

@@ -1,43 +1,45 @@
-"""The stage that judges items by their schemas; a verdict stands as long as its item and the workflow do."""
+"""The stage that validates items by their schemas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from stac_manager.items import loads
+from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
 from stac_manager.pipeline.state.manifest import Manifest
 from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 from stac_manager.validate import ItemVerdict, ReportBuilder, Validator, Verdict
 
-__all__ = ["validate_partition"]
+__all__ = ["run_validated"]
 
 
-def validate_partition(
-    storage: Storage,
-    validator: Validator,
-    upstream: Manifest,
-    before: Manifest | None,
-    out: StageWriter,
-    progress: Callable[[int], None],
+def run_validated(context: StageContext, run: StageRun) -> Manifest:
+    """Validate the items of a partition. A verdict stands as long as its item and the stage's code version do."""
+    with StageWriter(context.storage, run.stage_partition) as out:
+        version = context.code_versions("validated")
+        previous = out.previous if run.reuse and out.previous and out.previous.code_version == version else None
+        report = _validate(context.storage, context.validator, run, previous, out)
+        path = out.folder / "report.json"
+        report.write(path)
+        counts = {str(verdict): count for verdict, count in report.counts.items()}
+        details = {**counts, "top_reasons": report.top_reasons(10)}
+        items = None if len(out.rejected_items) else copied(out, run.input)
+        return commit(context, run, out, details=details, files={"report": path}, items=items)
+
+
+def _validate(
+    storage: Storage, validator: Validator, run: StageRun, previous: Manifest | None, out: StageWriter
 ) -> ReportBuilder:
-    """PartitionAssigner the items of a partition; tells `out` which are accepted and which refused.
+    """Tells `out` which items are accepted and which rejected.
 
-    Where nothing is refused, `out` gets the index only: the items are those of the stage before, to the byte.
-
-    Args:
-        storage: where the stages are kept.
-        validator: judges what is new or changed, and again what was not valid.
-        upstream: the stage that is judged.
-        before: an earlier generation whose verdicts stand; None judges everything.
-        out: hears what is accepted and refused.
-        progress: hears how many items were judged.
+    Where nothing is rejected, `out` gets the index only: the items are those of the stage before, to the byte.
     """
-    report, valid = ReportBuilder(), _valid_before(storage, before)
+    report, valid = ReportBuilder(), _valid_before(storage, previous)
     rejected: set[str] = set()
-    for item_id, digest, line in read_items(storage, upstream):
-        progress(1)
+    for item_id, digest, line in read_items(storage, run.input):
+        run.on_progress(1)
         if valid.get(item_id) == digest:
             report.add(ItemVerdict(item_id, None, Verdict.VALID, (), accepted=True, lenient=False))
             continue
@@ -48,10 +50,10 @@ def validate_partition(
             rejected.add(item_id)
             out.reject([RejectedItem(item_id, "InvalidItem", verdict.summary, "validated", item)])
     if not rejected:
-        for item_id, digest in read_index(storage, upstream):
+        for item_id, digest in read_index(storage, run.input):
             out.write((item_id, digest, b""), with_line=False)
         return report
-    for entry in read_items(storage, upstream):
+    for entry in read_items(storage, run.input):
         if entry[0] not in rejected:
             out.write(entry)
     return report

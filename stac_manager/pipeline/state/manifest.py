@@ -7,14 +7,27 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stac_manager.errors import LedgerError, StorageError
-from stac_manager.items import safe_name
+from stac_manager.items import loads, safe_name
 from stac_manager.storage import Storage
 
-__all__ = ["STAGES", "Changes", "FileRef", "Ledger", "Manifest", "Stage", "StagePartition"]
+__all__ = [
+    "STAGES",
+    "Changes",
+    "FileRef",
+    "Ledger",
+    "Manifest",
+    "PublishedFile",
+    "Stage",
+    "StagePartition",
+    "from_version_1",
+]
 
 Stage = Literal["raw_items", "transformed", "extended", "validated", "published"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+_VERSION = 2
 
 
 class _Record(BaseModel):
@@ -29,6 +42,17 @@ class FileRef(_Record):
     size: int
     """Bytes."""
     lines: int
+
+
+class PublishedFile(FileRef):
+    """A file that an output made, in its place below `output.path`; `lines` are its items."""
+
+    output: str
+    """The format, as `output.format` names it."""
+    media_type: str
+    title: str | None = None
+    """Set where `collection.json` names the file as an asset."""
+    roles: tuple[str, ...] = ()
 
 
 class Ledger(_Record):
@@ -68,7 +92,8 @@ class Changes(_Record):
 class Manifest(_Record):
     """One finished stage of one partition."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    """Raised when the meaning of a member changes. See `from_version_1` for what becomes of earlier ones."""
     collection: str
     stage: Stage
     partition: str
@@ -79,7 +104,9 @@ class Manifest(_Record):
     content_hash: str
     """SHA-256 over the ids and contents of the items, and of what was refused."""
     items: FileRef | None
-    """None where a partition is published without any item."""
+    """What the next stage reads; None for `published`, which has `files`."""
+    files: tuple[PublishedFile, ...] = ()
+    """What the outputs have for the partition, sorted by key; only for `published`."""
     index: FileRef
     """Lines of `[id, content hash]`, sorted by id."""
     rejected: FileRef | None = None
@@ -118,7 +145,7 @@ class StagePartition(_Record):
         return StagePartition(collection=self.collection, stage=stage, partition=self.partition)
 
     @property
-    def before(self) -> StagePartition | None:
+    def upstream(self) -> StagePartition | None:
         """The stage that this one reads, None for the first."""
         number = STAGES.index(self.stage)
         return self.at(STAGES[number - 1]) if number else None
@@ -132,10 +159,40 @@ class StagePartition(_Record):
         data = storage.get(self.manifest_key)
         if data is None:
             return None
+        place = storage.locate(self.manifest_key)
         try:
-            return Manifest.model_validate_json(data)
+            document = loads(data)
+            version = document.get("version") if isinstance(document, dict) else None
+            if isinstance(version, int) and version > _VERSION:
+                raise StorageError(f"{place}: was written by a later version of stac-manager; use that version")
+            return Manifest.model_validate(from_version_1(document) if version == 1 else document)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise StorageError(
-                f"{storage.locate(self.manifest_key)}: is damaged ({reason}); delete it and run the stage again"
-            ) from None
+        except ValueError as error:
+            reason = str(error)
+        raise StorageError(f"{place}: is damaged ({reason}); delete it and run the stage again")
+
+
+_NAMES_OF_VERSION_1 = {
+    "claimed": "matched",
+    "held": "pending_deletions",
+    "held_ids": "pending_deletion_ids",
+    "staying": "retained_until_moved",
+}
+
+
+def from_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of version 1 in the names of today.
+
+    Every code version has changed since, so its stage is made anew. Until then it tells which items there are, so that
+    deletions are noticed and await approval as ever.
+    """
+    details = document.get("details")
+    renamed = {_NAMES_OF_VERSION_1.get(name, name): value for name, value in (details or {}).items()}
+    document = {**document, "version": _VERSION, "rejected": document.get("refused"), "details": renamed}
+    del document["refused"]
+    items = document.get("items")
+    if document.get("stage") == "published" and items:
+        file = {**items, "output": "parquet", "media_type": "application/vnd.apache.parquet"}
+        document |= {"items": None, "files": [file]}
+    return document

@@ -9,10 +9,9 @@ __all__ = [
     "catalog_lock",
     "collection_key",
     "collection_lock",
+    "contract_key",
     "dirty_marks_folder",
     "new_id_marks_folder",
-    "number_types_key",
-    "parquet_key",
     "partition_lock",
     "publish_intent",
     "quarantine_key",
@@ -27,11 +26,6 @@ CATALOG_KEY = "published/catalog.json"
 def collection_key(collection: str) -> str:
     """The published STAC Collection."""
     return f"published/{safe_name(collection)}/collection.json"
-
-
-def parquet_key(collection: str, partition: str) -> str:
-    """The published stac-geoparquet file of a partition."""
-    return f"published/{safe_name(collection)}/items/{partition}.parquet"
 
 
 def quarantine_key(collection: str, partition: str) -> str:
@@ -49,9 +43,9 @@ def sync_key(collection: str) -> str:
     return f"stages/{safe_name(collection)}/sync.json"
 
 
-def number_types_key(collection: str) -> str:
-    """Which number columns hold floats in any partition of a collection."""
-    return f"stages/{safe_name(collection)}/number_types.json"
+def contract_key(collection: str, output: str) -> str:
+    """What the partitions of a collection agree on for an output."""
+    return f"stages/{safe_name(collection)}/contracts/{safe_name(output)}.json"
 
 
 def partition_lock(collection: str, partition: str) -> str:

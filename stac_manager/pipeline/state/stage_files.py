@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,15 @@ import pyarrow as pa
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
 from stac_manager.items import HashedItem, dumps, loads
-from stac_manager.pipeline.state.manifest import STAGES, Changes, FileRef, Ledger, Manifest, StagePartition
+from stac_manager.pipeline.state.manifest import (
+    STAGES,
+    Changes,
+    FileRef,
+    Ledger,
+    Manifest,
+    PublishedFile,
+    StagePartition,
+)
 from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
 from stac_manager.quarantine import QuarantineRecord, RejectedItem, RejectedItemBuffer
 from stac_manager.scratch import scratch_folder
@@ -38,6 +46,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BUFFER = 1 << 20
+
+_MARKS_OF_VERSION_1 = ("moved", "publishing")
 
 Entry = tuple[str, str]
 """Id and content hash."""
@@ -131,7 +141,8 @@ class StageWriter:
         details: Mapping[str, Any] | None = None,
         run: Mapping[str, Any] | None = None,
         files: Mapping[str, Path] | None = None,
-        items: Callable[[], FileRef | None] | None = None,
+        items: Callable[[], FileRef] | None = None,
+        published: Callable[[], Sequence[PublishedFile]] | None = None,
         before_manifest: Callable[[Manifest], None] | None = None,
     ) -> Manifest:
         """Put everything in place and return the manifest.
@@ -143,7 +154,8 @@ class StageWriter:
             details: facts of what the stage holds; each of `files` is added with its key.
             run: facts of this run, which are not stored.
             files: further files of the stage, by name.
-            items: puts the items in place, where they are not those that were kept with their lines; called last.
+            items: puts the items in place, where they are not those that were written with their lines; called last.
+            published: puts published files in place instead of items; called last.
             before_manifest: hears what is about to be finished.
 
         Raises:
@@ -169,7 +181,8 @@ class StageWriter:
                 code_version=code_version,
                 input_hash=input_hash,
                 content_hash=self._digest.hexdigest(),
-                items=items() if items else self._put(self.folder / "items.ndjson.zst", self.written),
+                items=None if published else items() if items else self._put_items(),
+                files=tuple(sorted(published(), key=lambda file: file.key)) if published else (),
                 index=index,
                 rejected=rejected,
                 ledger=ledger,
@@ -182,6 +195,9 @@ class StageWriter:
             lock.require()
             self._put_manifest(manifest)
         return manifest
+
+    def _put_items(self) -> FileRef:
+        return self._put(self.folder / "items.ndjson.zst", self.written)
 
     def _rejected_file(self) -> FileRef | None:
         if not len(self.rejected_items):
@@ -240,7 +256,7 @@ def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest
 def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
     """The manifest, None where a file that it names is missing or damaged as well."""
     manifest = read_manifest(storage, stage_partition)
-    for ref in (manifest.items, manifest.index, manifest.rejected) if manifest else ():
+    for ref in (manifest.items, *manifest.files, manifest.index, manifest.rejected) if manifest else ():
         if ref and storage.size(ref.key) != ref.size:
             log.warning("%s: is not what its manifest says, and is made anew", storage.locate(ref.key))
             return None
@@ -267,7 +283,8 @@ def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
             storage, StagePartition(**manifest.model_dump(include={"collection", "stage", "partition"}))
         )
     for key in orphaned_files(storage, manifest):
-        if "." in key.rpartition("/")[2]:
+        name = key.rpartition("/")[2]
+        if "." in name or name in _MARKS_OF_VERSION_1:
             storage.delete(key)
 
 

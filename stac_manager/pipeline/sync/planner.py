@@ -18,9 +18,10 @@ from datetime import datetime
 from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
 from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, Probe, is_surely_found, target_partition
 from stac_manager.items import content_hash, loads_exactly, safe_name
-from stac_manager.pipeline.chain import Chain, Mode
+from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
+from stac_manager.pipeline.stages.protocol import Mode
 from stac_manager.pipeline.state.manifest import STAGES
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,

@@ -11,10 +11,12 @@ from functools import partial
 
 from stac_manager.config import Workflow
 from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
-from stac_manager.pipeline.chain import Chain, Mode
-from stac_manager.pipeline.changes.moved_items import mark_moved, partitions_to_rescan
-from stac_manager.pipeline.checks import CHECKS, CheckOutcome, run_check
+from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.changes.moved_items import mark_moved
+from stac_manager.pipeline.checks import CheckOutcome, run_checks
+from stac_manager.pipeline.stages.protocol import Mode
 from stac_manager.pipeline.state.manifest import STAGES, Changes, Manifest, Stage
+from stac_manager.pipeline.state.marks import partitions_to_rescan
 from stac_manager.pipeline.state.totals import PartitionCounts, partition_counts
 from stac_manager.pipeline.sync.planner import SyncPlanner
 from stac_manager.storage import Storage
@@ -189,11 +191,11 @@ def _run_partition(
 ) -> None:
     for stage in STAGES:
 
-        def progress(count: int, stage: Stage = stage) -> None:
+        def report(count: int, total: int | None = None, /, *, stage: Stage = stage) -> None:
             if on_progress:
                 on_progress(result.partition, stage, count)
 
-        manifest = result.manifests[stage] = run(stage, result.partition, progress)
+        manifest = result.manifests[stage] = run(stage, result.partition, report)
         result.outcomes[stage] = check_stage(chain.storage, manifest)
         if stage == "published":
             result.changes = manifest.changes
@@ -206,7 +208,7 @@ def check_stage(storage: Storage, manifest: Manifest) -> list[CheckOutcome]:
     Raises:
         LedgerError: a blocking check failed.
     """
-    outcomes = [run_check(name, storage, manifest) for name in CHECKS[manifest.stage]]
+    outcomes = run_checks(storage, manifest)
     for outcome in outcomes:
         if outcome.blocking and not outcome.passed:
             stage_partition = f"{manifest.collection} {manifest.partition} {manifest.stage}"

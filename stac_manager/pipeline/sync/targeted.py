@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.stage_files import read_index, read_manifest, read_rejected
 from stac_manager.pipeline.sync.runs import PartitionProgress, PartitionResult, rescan_moved, run_partitions
+from stac_manager.progress import ProgressCallback
 from stac_manager.quarantine import RejectedItem, rejected_item_of
 from stac_manager.times import Window, utc_now
 
@@ -105,16 +106,16 @@ def published_in(chain: Chain, item_id: str) -> str | None:
 
 
 def _fetch_into(
-    chain: Chain, ids: Sequence[str], stage: Stage, partition: str, progress: Callable[[int], None]
+    chain: Chain, ids: Sequence[str], stage: Stage, partition: str, on_progress: ProgressCallback
 ) -> Manifest:
     if stage != "raw_items":
-        return chain.run(stage, partition, progress, mode="resume")
+        return chain.run(stage, partition, on_progress, mode="resume")
 
     def found(ingest: IngestModule, window: Window) -> FetchFacts:
         return ingest.find(ids)
 
-    merged = chain.raw.merge(partition, progress, found, counted=False)
-    return merged or chain.run(stage, partition, progress, mode="scan")
+    merged = chain.raw.merge(partition, on_progress, found, counted=False)
+    return merged or chain.run(stage, partition, on_progress, mode="scan")
 
 
 def has_quarantine(chain: Chain, partition: str) -> bool:
@@ -150,16 +151,16 @@ def replay(
     yield from rescan_moved(chain, on_progress)
 
 
-def _replay(chain: Chain, stage: Stage, partition: str, progress: Callable[[int], None]) -> Manifest:
+def _replay(chain: Chain, stage: Stage, partition: str, on_progress: ProgressCallback) -> Manifest:
     manifest = read_manifest(chain.storage, chain.stage_partition(stage, partition))
     records = list(read_rejected(chain.storage, manifest))
     if not records:
-        return chain.run(stage, partition, progress, mode="resume")
+        return chain.run(stage, partition, on_progress, mode="resume")
     if stage == "raw_items":
         ids = sorted({record["item_id"] for record in records if record["item_id"]})
         return (
-            _fetch_into(chain, ids, stage, partition, progress)
+            _fetch_into(chain, ids, stage, partition, on_progress)
             if ids
-            else chain.run(stage, partition, progress, mode="resume")
+            else chain.run(stage, partition, on_progress, mode="resume")
         )
-    return chain.run(stage, partition, progress, mode="replay")
+    return chain.run(stage, partition, on_progress, mode="replay")

@@ -8,11 +8,12 @@ from pathlib import Path
 from stac_manager.config import Workflow
 from stac_manager.extension import Extension
 from stac_manager.ingest import ReadOnceSource, RoutedSource, Source
-from stac_manager.registry import EXTENSIONS, SOURCES, TRANSFORMS
+from stac_manager.output import Output
+from stac_manager.registry import EXTENSIONS, OUTPUTS, SOURCES, TRANSFORMS
 from stac_manager.transform import Transform
 from stac_manager.validate import SchemaStore
 
-__all__ = ["extensions_of", "schema_store_of", "source_of", "transforms_of"]
+__all__ = ["extensions_of", "outputs_of", "schema_store_of", "source_of", "transforms_of"]
 
 
 def schema_store_of(workflow: Workflow, schema_dirs: Sequence[Path] = (), *, offline: bool = False) -> SchemaStore:
@@ -37,3 +38,8 @@ def transforms_of(workflow: Workflow) -> list[Transform]:
 def extensions_of(workflow: Workflow) -> list[Extension]:
     """The extensions that a workflow declares, in their order."""
     return [EXTENSIONS.get(one.name).of(one.config) for one in workflow.extensions]
+
+
+def outputs_of(workflow: Workflow) -> list[Output]:
+    """The formats that a workflow publishes in, in their order."""
+    return [OUTPUTS.get(name) for name in workflow.output.format]

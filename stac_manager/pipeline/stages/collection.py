@@ -1,0 +1,177 @@
+"""The documents above the partitions: `collection.json` and `catalog.json`, made from what is published."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+
+from stac_manager.config import Workflow
+from stac_manager.items import loads, safe_name
+from stac_manager.output import PartitionSummary, build_catalog, build_collection
+from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
+from stac_manager.pipeline.state.contracts import settle_contract
+from stac_manager.pipeline.state.manifest import Manifest, StagePartition
+from stac_manager.pipeline.state.marks import remove_marks_of_version_1
+from stac_manager.pipeline.state.paths import (
+    CATALOG_KEY,
+    catalog_lock,
+    collection_key,
+    collection_lock,
+    dirty_marks_folder,
+    quarantine_key,
+    source_collection_key,
+    sync_key,
+)
+from stac_manager.pipeline.state.stage_files import read_manifest
+from stac_manager.registry import OUTPUTS
+from stac_manager.storage import Storage
+
+__all__ = [
+    "collection_totals",
+    "described_collection",
+    "publish_catalog",
+    "publish_collection",
+    "published_keys",
+    "source_collection",
+]
+
+log = logging.getLogger(__name__)
+
+
+def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
+    """The STAC Collection as the source served it last; a bare id where the source was never asked."""
+    document = storage.get(source_collection_key(collection))
+    found: dict[str, Any] = loads(document) if document else {"id": collection}
+    return found
+
+
+def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> list[str]:
+    """Write a collection's `collection.json` from what all of its partitions hold, and the catalog above it.
+
+    Returns:
+        The partitions whose files do not agree with those of the others: to be published again.
+
+    Raises:
+        StorageError: a manifest or the file cannot be read or written.
+    """
+    with storage.lock(collection_lock(collection)):
+        dirty_marks = storage.list(dirty_marks_folder(collection))
+        remove_marks_of_version_1(storage, collection)
+        _retire(storage, workflow, collection)
+        published = _published(storage, collection)
+        settled = (settle_contract(storage, collection, output, published) for output in outputs_of(workflow))
+        stale = sorted({partition for partitions in settled for partition in partitions})
+        document = _collection_document(described_collection(storage, workflow, collection), published)
+        for key in (collection_key(collection), source_collection_key(collection), sync_key(collection)):
+            storage.remove_orphans(key)
+        _put_json(storage, collection_key(collection), document)
+        publish_catalog(storage, workflow)
+        for key in dirty_marks:
+            storage.delete(key)
+    return stale
+
+
+def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
+    """Remove partitions that the workflow cannot have: they would publish their items beside the present ones."""
+    scheme = workflow.scheme()
+    folder = f"stages/{safe_name(collection)}"
+    for key in storage.list(folder):
+        parts = key.removeprefix(f"{folder}/").split("/")
+        if len(parts) != 3 or scheme.may_have(parts[1]):
+            continue
+        if parts[2] == "manifest.json" and parts[0] == "published":
+            log.warning("%s %s: the workflow no longer has this partition; it is removed", collection, parts[1])
+            stage_partition = StagePartition(collection=collection, stage="published", partition=parts[1])
+            for published in published_keys(storage, stage_partition, read_manifest(storage, stage_partition)):
+                storage.delete(published)
+        storage.delete(quarantine_key(collection, parts[1]))
+        storage.delete(key)
+
+
+def published_keys(storage: Storage, stage_partition: StagePartition, manifest: Manifest | None) -> set[str]:
+    """The files that are published of a partition: those of its manifest, and what outputs may have left."""
+    keys = {file.key for file in manifest.files} if manifest else set()
+    for output in OUTPUTS.all().values():
+        for place in output.locations(stage_partition.collection, stage_partition.partition):
+            if place.endswith("/"):
+                keys.update(storage.list(place.rstrip("/")))
+            elif storage.size(place) is not None:
+                keys.add(place)
+    return keys
+
+
+def _published(storage: Storage, collection: str) -> list[Manifest]:
+    keys = storage.list(f"stages/{safe_name(collection)}/published")
+    partitions = [key.split("/")[-2] for key in keys if key.endswith("/manifest.json")]
+    stage_partitions = (
+        StagePartition(collection=collection, stage="published", partition=partition) for partition in partitions
+    )
+    return [manifest for stage_partition in stage_partitions if (manifest := stage_partition.read(storage))]
+
+
+def _collection_document(collection: dict[str, Any], manifests: list[Manifest]) -> dict[str, Any]:
+    summaries = {m.partition: PartitionSummary.from_dict(m.details["summary"]) for m in manifests if m.files}
+    return build_collection(collection, summaries, assets=_assets(manifests))
+
+
+def _assets(manifests: list[Manifest]) -> dict[str, Any]:
+    """The published files that have a title, as assets: `items-2024-01`, and with the format for other formats."""
+    assets: dict[str, Any] = {}
+    for manifest in sorted(manifests, key=lambda one: one.partition):
+        folder = f"published/{safe_name(manifest.collection)}/"
+        for file in manifest.files:
+            if file.title is None or not file.key.startswith(folder):
+                continue
+            name = "items" if file.output == "parquet" else file.output
+            assets[f"{name}-{manifest.partition}"] = {
+                "href": f"./{file.key.removeprefix(folder)}",
+                "type": file.media_type,
+                "title": file.title,
+                "roles": list(file.roles),
+            }
+    return assets
+
+
+def described_collection(storage: Storage, workflow: Workflow, collection: str) -> dict[str, Any]:
+    """The STAC Collection as the source served it last, after the workflow's transforms and extensions."""
+    document = source_collection(storage, collection)
+    for step in (*transforms_of(workflow), *extensions_of(workflow)):
+        document = step.apply_to_collection(document)
+    return document
+
+
+def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
+    """Write `published/catalog.json` over the workflow's collections that are published."""
+    head = workflow.workflow
+    with storage.lock(catalog_lock()):
+        found = [storage.get(collection_key(collection)) for collection in workflow.collections]
+        document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
+        storage.remove_orphans(CATALOG_KEY)
+        _put_json(storage, CATALOG_KEY, document)
+        return document
+
+
+def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:
+    """For each collection of a workflow: how many partitions and items are published, from when to when."""
+    totals: list[dict[str, str | int]] = []
+    for collection in workflow.collections:
+        manifests = [manifest for manifest in _published(storage, collection) if manifest.files]
+        keys = sorted(manifest.partition for manifest in manifests)
+        totals.append(
+            {
+                "collection": collection,
+                "partitions": len(keys),
+                "items": sum(manifest.ledger.passed for manifest in manifests),
+                "first": keys[0] if keys else "",
+                "last": keys[-1] if keys else "",
+            }
+        )
+    return totals
+
+
+def _put_json(storage: Storage, key: str, document: dict[str, Any]) -> None:
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+    if storage.get(key) != data:
+        storage.put(key, data)

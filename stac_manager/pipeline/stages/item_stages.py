@@ -1,0 +1,81 @@
+"""The stages that change items one by one: `transformed` and `extended`. Only changed items are done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from stac_manager.files import write_lines
+from stac_manager.item_steps import ItemStep, apply_steps
+from stac_manager.items import HashedItem, content_hash, dumps, loads
+from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
+from stac_manager.pipeline.state.manifest import Manifest
+from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
+from stac_manager.quarantine import RejectedItem
+from stac_manager.storage import Storage
+
+__all__ = ["run_extended", "run_transformed"]
+
+_INPUTS = "inputs"
+"""The file of a stage with the id and content hash of every item that it was made of."""
+
+
+def run_transformed(context: StageContext, run: StageRun) -> Manifest:
+    """Apply the workflow's transforms."""
+    return _run(context, run, context.transforms)
+
+
+def run_extended(context: StageContext, run: StageRun) -> Manifest:
+    """Apply the workflow's extensions."""
+    return _run(context, run, context.extensions)
+
+
+def _run(context: StageContext, run: StageRun, steps: Sequence[ItemStep]) -> Manifest:
+    with StageWriter(context.storage, run.stage_partition) as out:
+        if not steps:
+            return _pass_on(context, run, out)
+        for result in _results(context, run, out.previous, steps):
+            if isinstance(result, RejectedItem):
+                out.reject([result])
+            else:
+                out.write(result)
+            run.on_progress(1)
+        inputs = out.folder / f"{_INPUTS}.ndjson.zst"
+        write_lines(inputs, (dumps(entry) for entry in read_index(context.storage, run.input)))
+        return commit(context, run, out, files={_INPUTS: inputs})
+
+
+def _pass_on(context: StageContext, run: StageRun, out: StageWriter) -> Manifest:
+    """Nothing is declared: every item as it came, to the byte."""
+    for item_id, digest in read_index(context.storage, run.input):
+        out.write((item_id, digest, b""), with_line=False)
+    run.on_progress(out.written)
+    return commit(context, run, out, items=copied(out, run.input))
+
+
+def _results(
+    context: StageContext, run: StageRun, previous: Manifest | None, steps: Sequence[ItemStep]
+) -> Iterator[HashedItem | RejectedItem]:
+    """What becomes of each item, sorted by id: what an earlier run made of it, where it is the same, or the steps."""
+    stage = run.stage_partition.stage
+    reusable = run.reuse and previous and previous.code_version == context.code_versions(stage)
+    made = _made_before(context.storage, previous) if reusable and previous else iter(())
+    known = next(made, None)
+    for item_id, digest, line in read_items(context.storage, run.input):
+        while known is not None and known[1][0] < item_id:
+            known = next(made, None)
+        if known is not None and known[1][0] == item_id and known[0] == digest:
+            yield known[1]
+            continue
+        (result,) = apply_steps(steps, [loads(line)], stage)
+        yield result if isinstance(result, RejectedItem) else (item_id, content_hash(result), dumps(result))
+
+
+def _made_before(storage: Storage, previous: Manifest) -> Iterator[tuple[str, HashedItem]]:
+    """The content hash of each item's input, and what was made of it, sorted by id; what was rejected is left out."""
+    inputs = map(loads, read_file(storage, previous.details.get(_INPUTS)))
+    known = next(inputs, None)
+    for item in read_items(storage, previous) if known else ():
+        while known is not None and known[0] < item[0]:
+            known = next(inputs, None)
+        if known is not None and known[0] == item[0]:
+            yield known[1], item

@@ -1,0 +1,90 @@
+"""What the partitions of a collection agree on, so that their files can be read together: one contract an output.
+
+The manifest of each published partition keeps what its output found; an output makes a contract of what all of them
+have (see `stac_manager.output.Output.contract_of`). The file with the contract is a hint: it may lack what a partition
+has just brought, or still have what is gone, until the collection is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from stac_manager.items import loads
+from stac_manager.output import Output
+from stac_manager.pipeline.state.manifest import Manifest
+from stac_manager.pipeline.state.paths import collection_lock, contract_key
+from stac_manager.storage import Storage
+
+__all__ = ["extend_contract", "is_as_agreed", "output_details", "read_contract", "settle_contract"]
+
+
+def read_contract(storage: Storage, collection: str, output: Output) -> dict[str, Any]:
+    """What is known to be agreed on; nothing where there is no file, or a damaged one.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    data = storage.get(contract_key(collection, output.name))
+    try:
+        document = loads(data) if data else None
+    except ValueError:
+        return {}
+    contract = document.get("contract") if isinstance(document, dict) else None
+    return contract if isinstance(contract, dict) else {}
+
+
+def extend_contract(storage: Storage, collection: str, output: Output, details: Mapping[str, Any]) -> None:
+    """Add what a partition brings.
+
+    Raises:
+        StorageError: the file cannot be read or written.
+    """
+    before = read_contract(storage, collection, output)
+    if output.extended_contract(before, details) == before:
+        return
+    with storage.lock(collection_lock(collection)):
+        now = output.extended_contract(read_contract(storage, collection, output), details)
+        _put(storage, collection, output, now)
+
+
+def settle_contract(storage: Storage, collection: str, output: Output, published: Iterable[Manifest]) -> list[str]:
+    """Make the contract anew from all published partitions. The caller holds the collection.
+
+    Returns:
+        The partitions whose files are not as the contract says.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    manifests = list(published)
+    known = (output_details(manifest, output) for manifest in manifests)
+    contract = output.contract_of([details for details in known if details is not None])
+    _put(storage, collection, output, contract)
+    return [manifest.partition for manifest in manifests if not is_as_agreed(manifest, output, contract)]
+
+
+def is_as_agreed(manifest: Manifest, output: Output, contract: Mapping[str, Any]) -> bool:
+    """Whether the files of a published partition are as the contract says."""
+    details = output_details(manifest, output)
+    return details is not None and output.keeps_contract(details, contract)
+
+
+def output_details(manifest: Manifest, output: Output) -> Mapping[str, Any] | None:
+    """What an output found when it wrote a partition; None where it has not written it."""
+    outputs = manifest.details.get("outputs")
+    details = outputs.get(output.name) if isinstance(outputs, dict) else None
+    return details if isinstance(details, dict) else None
+
+
+def _put(storage: Storage, collection: str, output: Output, contract: Mapping[str, Any]) -> None:
+    key = contract_key(collection, output.name)
+    data = orjson.dumps({"version": 1, "contract": contract}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+    before = storage.get(key)
+    storage.remove_orphans(key)
+    if not contract and before is not None:
+        storage.delete(key)
+    elif contract and before != data:
+        storage.put(key, data)

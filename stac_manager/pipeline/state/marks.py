@@ -1,0 +1,58 @@
+"""Marks: small files that say what is under way or still to be done, so that the next run sees it after a crash."""
+
+from __future__ import annotations
+
+import uuid
+
+from stac_manager.items import safe_name
+from stac_manager.pipeline.state.manifest import Manifest, StagePartition
+from stac_manager.pipeline.state.paths import dirty_marks_folder, new_id_marks_folder, publish_intent, rescan_mark
+from stac_manager.storage import Storage
+
+__all__ = [
+    "mark_collection_dirty",
+    "mark_new_ids",
+    "partitions_to_rescan",
+    "put_publish_intent",
+    "put_rescan_mark",
+    "remove_marks_of_version_1",
+]
+
+
+def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
+    """Say that ids have come to a partition: they may be known elsewhere, from before their items moved."""
+    key = f"{new_id_marks_folder(collection)}/{partition}"
+    storage.remove_orphans(key)
+    storage.put(key, b"")
+
+
+def put_rescan_mark(storage: Storage, collection: str, partition: str) -> None:
+    """Mark a partition to be read; each mark is another, so that what asks for runs sees that this one is new."""
+    storage.put(rescan_mark(collection, partition), uuid.uuid4().bytes)
+
+
+def partitions_to_rescan(storage: Storage, collection: str) -> list[str]:
+    """The partitions that are marked, sorted: items have moved away from them, or to them."""
+    keys = storage.list(f"stages/{safe_name(collection)}/raw_items")
+    return sorted(key.split("/")[-2] for key in keys if key.endswith("/rescan"))
+
+
+def put_publish_intent(storage: Storage, stage_partition: StagePartition) -> None:
+    """Say that published files are about to change, and that their manifest is not written yet."""
+    storage.put(publish_intent(stage_partition.collection, stage_partition.partition), b"")
+
+
+def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
+    """Say that `collection.json` and the quarantine file are older than the partition that is about to be published."""
+    storage.put(publish_intent(manifest.collection, manifest.partition), b"")
+    key = f"{dirty_marks_folder(manifest.collection)}/{manifest.partition}"
+    storage.remove_orphans(key)
+    storage.put(key, b"")
+
+
+def remove_marks_of_version_1(storage: Storage, collection: str) -> None:
+    """Remove the marks that earlier versions left; every partition is made anew, so they say nothing."""
+    for folder in ("arrivals", "unlisted"):
+        for key in storage.list(f"stages/{safe_name(collection)}/{folder}"):
+            storage.delete(key)
+    storage.delete(f"stages/{safe_name(collection)}/number_types.json")
