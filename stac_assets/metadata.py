@@ -58,7 +58,7 @@ def _raw(storage: Storage, manifest: Manifest) -> Metadata:
     shown: Metadata = {name: manifest.run[name] for name in ("slices", "splits", "pages", "requests", "retries")}
     shown["deletions awaiting approval"] = manifest.details["pending_deletions"]
     shown["in no partition"] = manifest.details.get("in_no_partition", 0)
-    shown["left for no partition"] = manifest.run.get("departed", 0)
+    shown["left for no partition"] = manifest.run.get("left_for_no_partition", 0)
     shown["last compared"] = last_compared(storage, manifest)
     shown["interval"] = manifest.details["interval"]
     shown["received MB"] = round(manifest.run["received_bytes"] / 1e6, 3)

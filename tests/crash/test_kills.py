@@ -14,7 +14,7 @@ import pytest
 
 from tests.crash.catalogs import Catalog, Source
 
-ROTATION = ("compared", "probe_cursor", "owed")
+ROTATION = ("compared", "probe_cursor", "owed", "round_left")
 """Which partition has its turn next: this counts looks, and a look that was killed is one more."""
 
 

@@ -152,7 +152,7 @@ def test_the_look_at_a_latest_window_is_older_than_what_is_taken_over(site: Site
     """Else a change between the two would be in the fingerprint, and not in the files."""
     site.items[20] = item("i3-0", "2024-03-01T10:00:00Z", 10, cloud=5)
     before = SyncPlanner(site.chain, dry=True)
-    before.run()
+    before.plan()
     probed = [number for number, body in enumerate(asked.bodies) if body.get("datetime", "").startswith("2024-03")]
     fed = asked.bodies.index(asked.feeds[0])
     assert probed[0] < fed

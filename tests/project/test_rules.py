@@ -22,6 +22,7 @@ HELPERS = {
     "locks",
     "logs",
     "partitioning",
+    "progress",
     "quarantine",
     "registry",
     "scratch",

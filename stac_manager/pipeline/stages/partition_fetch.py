@@ -356,7 +356,7 @@ class PartitionFetcher:
                 **details,
                 "pending_deletions": len(deletions.pending),
             },
-            run={**run, "requests": run["requests"] + 2, "left": tally.left.count},
+            run={**run, "requests": run["requests"] + 2, "left_for_no_partition": tally.left.count},
             files={name: _written(out, name, lines) for name, lines in deletions.files().items()},
             before_manifest=self._mark_new_ids,
         )
