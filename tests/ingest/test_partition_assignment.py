@@ -144,7 +144,7 @@ def test_an_item_with_a_range_belongs_by_its_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instant", "home"),
+    ("instant", "target"),
     [
         ("2019-05-01T00:00:00Z", None),
         ("2023-12-31T23:59:59.999999Z", None),
@@ -169,7 +169,7 @@ def test_a_future_date_belongs_to_a_partition_that_is_not_there_yet() -> None:
     assert not endless.exists("2999-05", END)
 
 
-@pytest.mark.parametrize(("end", "home"), [("2024-01-19T00:00:00Z", None), ("2024-01-20T00:00:00Z", "2024-01")])
+@pytest.mark.parametrize(("end", "target"), [("2024-01-19T00:00:00Z", None), ("2024-01-20T00:00:00Z", "2024-01")])
 def test_what_the_temporal_filter_leaves_out_belongs_to_none(end: str, target: str | None) -> None:
     scheme = replace(SCHEME, wanted_from=datetime(2024, 1, 20, tzinfo=UTC))
     item = make_item("i", None, start_datetime="2024-01-10T00:00:00Z", end_datetime=end)

@@ -45,7 +45,7 @@ def site(items: list[Json], tmp_path: Path) -> Iterator[Site]:
 
 
 def record(site: Site) -> SyncState:
-    return Chain.of(site.workflow, "c").memory.load()
+    return Chain.of(site.workflow, "c").sync_state.load()
 
 
 def incremental(site: Site, capsys: pytest.CaptureFixture[str], *options: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stac_manager.http import HttpSettings
-from stac_manager.ingest import IngestModule, Language, SearchFilter, Since, StacApiSource
+from stac_manager.ingest import IngestModule, SearchFilter, Since, StacApiSource
+from stac_manager.ingest.stac_api.search_filter import FilterLanguage
 from stac_manager.items import loads
 from stac_manager.times import Window, format_rfc3339
 from tests.ingest.test_updated_filter import updated_items
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.postgres
 
 SUMMER = Window(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 9, 1, tzinfo=UTC))
 CHANGED = datetime(2024, 10, 1, 12, tzinfo=UTC)
-LANGUAGES: list[Language] = ["cql2", "query"]
+LANGUAGES: list[FilterLanguage] = ["cql2", "query"]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_updated_is_heard_beside_the_workflows_filters_in_their_language(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_only_what_was_updated_since_comes(api: PgStac, language: Language) -> None:
+def test_only_what_was_updated_since_comes(api: PgStac, language: FilterLanguage) -> None:
     with IngestModule(source(api, page_size=20)) as ingest:
         ingest.fetch(SUMMER, since=Since(CHANGED + timedelta(minutes=200), language))
         assert ids_of(ingest) == [f"s{number:04}" for number in range(200, 300)]
