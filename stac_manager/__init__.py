@@ -1,12 +1,12 @@
-"""Keep STAC catalogs true: sync, validate and publish them, from Python, the command line or Dagster.
+"""Keep STAC catalogs up to date: sync, validate and publish them, from Python, the command line or Dagster.
 
     >>> from stac_manager import Chain, load_workflow
     >>> workflow = load_workflow("workflows/earth-search.yaml")
     >>> chain = Chain.of(workflow, "sentinel-2-l2a")
     >>> chain.run("raw_items", "2024-06").ledger  # doctest: +SKIP
 
-The modules can be used alone: discovery, ingest, transform, extension, validate, output. All errors derive from
-`StacManagerError`.
+Each module can be used alone: discovery, ingest, transform, extension, validate, output. All errors derive from
+`StacManagerError`. This file holds the public names only; it imports a module when one of its names is first used.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
     "load_workflow",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "Chain": "pipeline",
     "DiscoveryModule": "discovery",
     "ExtensionModule": "extension",
@@ -56,7 +56,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # loaded when asked for: `stac-manager --help` needs none of them
-    if name not in _HOMES:
+    # imported on first use, because `stac-manager --help` needs none of them
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,6 +1,6 @@
-"""Keep each item once: of several with one id, the one that was updated last.
+"""Deduplication: of several items with one id, the one that was updated last is kept.
 
-The result is the same in whatever order the items came.
+The result does not depend on the order in which the items arrive.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BufferedItem = tuple[str, bytes]
 
 
 class Bufferable(Protocol):
-    """What a spool must know of an item."""
+    """What the buffer must know of an item."""
 
     @property
     def id(self) -> str:
@@ -27,18 +27,18 @@ class Bufferable(Protocol):
 
     @property
     def updated(self) -> str:
-        """When it was updated, as it says itself; empty where it does not."""
+        """The item's own `updated`; empty if it has none."""
         ...
 
     @property
     def line(self) -> bytes:
-        """Its JSON, in one line."""
+        """Its JSON in one line."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class KeptItem:
-    """An item out of a buffer, to be put into another one."""
+    """An item that was read from one buffer and goes into another."""
 
     id: str
     updated: str
@@ -53,7 +53,7 @@ WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
 
 
 class DedupBuffer(DiskBuffer):
-    """Items by id. Of several with one id the one updated last is kept; a tie is broken by their content."""
+    """Items by id. Of several items with one id, the one updated last is kept; their content breaks a tie."""
 
     tables = ("CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB)",)
 
@@ -61,7 +61,7 @@ class DedupBuffer(DiskBuffer):
         self.received = 0
 
     def add(self, items: Iterable[Bufferable]) -> None:
-        """Take items over.
+        """Store items.
 
         Raises:
             StorageError: the temporary folder is full.
@@ -72,7 +72,7 @@ class DedupBuffer(DiskBuffer):
             self.db.executemany(_KEEP_THE_NEWER, rows)
 
     def pick(self, ids: Iterable[str]) -> Iterator[Bufferable]:
-        """Those of these ids that are here, as they came."""
+        """The buffered items with these ids, unchanged."""
         for item_id in ids:
             for row in self.db.execute("SELECT id, updated, line FROM items WHERE id = ?", (item_id,)):
                 yield KeptItem(*row)
@@ -84,10 +84,10 @@ class DedupBuffer(DiskBuffer):
         yield from self._rows("SELECT id, line FROM items ORDER BY id")
 
     def as_they_came(self) -> Iterator[BufferedItem]:
-        """The items in the order in which their ids came first."""
+        """The items, ordered by when their id first arrived."""
         yield from self._rows("SELECT id, line FROM items ORDER BY rowid")
 
     def _rows(self, query: str) -> Iterator[BufferedItem]:
-        # not `yield from`: that would close the cursor of a generator that is left, after its database is closed
+        # not `yield from`: it closes the cursor of an abandoned generator, which fails once the database is closed
         for row in self.db.execute(query):  # noqa: UP028
             yield row

@@ -1,4 +1,7 @@
-"""Find out what a STAC API offers: its conformance, its search and its collections."""
+"""Find out what a STAC API offers: its conformance classes, its search and its collections.
+
+Fetching items does not belong here: see `stac_manager.ingest`.
+"""
 
 from __future__ import annotations
 
@@ -35,25 +38,25 @@ Collection = dict[str, Any]
 log = logging.getLogger(__name__)
 
 _QUERY = re.compile(r"\?[^\s'\")]+")
-"""What may hold keys and tokens in the messages of other libraries."""
+"""A query in the message of another library; it may contain keys and tokens."""
 
 
 @dataclass(frozen=True)
 class StacApi:
-    """A STAC API that says it conforms to what syncing needs."""
+    """A STAC API that declares the conformance classes that a sync needs."""
 
     url: str
     title: str
     search_url: str | None
-    """None where there is no item-search: items then come from each collection's `items`."""
+    """None if the API has no item-search; items then come from each collection's `items`."""
     search_methods: frozenset[str]
     """`GET`, `POST` or both, as the landing page advertises them."""
     sortable: bool
     """Whether item-search can sort (STAC API, Sort extension)."""
     fields: bool
-    """Whether item-search can leave out members of items (STAC API, Fields extension)."""
+    """Whether item-search can return a part of the fields only (STAC API, Fields extension)."""
     filters: frozenset[str]
-    """Which of `query` and `cql2` item-search declares to hear; others it would silently ignore."""
+    """Which of `query` and `cql2` item-search declares; it would silently ignore the others."""
     collections_url: str
     io: StacApiIO = field(repr=False)
 
@@ -68,7 +71,7 @@ class StacApi:
             SourceError: the source has no such collection, or does not answer.
         """
         url = f"{self.collections_url.partition('?')[0]}/{quote(collection_id, safe='')}"
-        with _speaking(url, f"collection {collection_id!r}"):
+        with _source_errors(url, f"collection {collection_id!r}"):
             document: Any = self.io.read_json(url)
         if not isinstance(document, dict) or document.get("id") != collection_id:
             raise SourceError(f"{public_url(url)}: the answer is not the collection {collection_id!r}")
@@ -80,7 +83,7 @@ class StacApi:
         Raises:
             SourceError: the source does not answer with collections.
         """
-        with _speaking(self.collections_url, "the list of collections"):
+        with _source_errors(self.collections_url, "the list of collections"):
             for page in self.io.get_pages(self.collections_url):
                 if not isinstance(page.get("collections"), list):
                     raise SourceError(f"{public_url(self.collections_url)}: the answer holds no `collections`")
@@ -88,8 +91,8 @@ class StacApi:
 
 
 @contextmanager
-def _speaking(url: str, what: str) -> Iterator[None]:
-    """Turns what pystac-client and requests raise into one clear line."""
+def _source_errors(url: str, what: str) -> Iterator[None]:
+    """Turns the errors of pystac-client and requests into a `SourceError` of one clear line."""
     place = f"{public_url(url)}: cannot get {what}"
     try:
         yield
@@ -109,7 +112,7 @@ def _speaking(url: str, what: str) -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    # of the wrapping of requests and urllib3, what really happened
+    # requests and urllib3 wrap their errors; the innermost one says what happened
     inner = error.__context__ if isinstance(error, APIError) else error
     reason = getattr(inner.args[0], "reason", None) if inner and inner.args else None
     said = str(reason).rpartition("): ")[2] if reason else str(error)
@@ -118,15 +121,15 @@ def _line(error: BaseException) -> str:
 
 
 _FILTERS = {"query": "query", "cql2": "filter"}
-"""Our name of a way to filter -> the name of its conformance class."""
+"""Our name of a filter extension -> the name of its conformance class."""
 
 
 def _authoriser(url: str, credentials: Credentials | None) -> Callable[[Request], Request]:
     """Adds credentials to requests that go to the origin of `url`."""
-    home = origin(url)
+    allowed_origin = origin(url)
 
     def authorise(request: Request) -> Request:
-        if credentials is not None and origin(request.url) == home:
+        if credentials is not None and origin(request.url) == allowed_origin:
             request.headers.update(credentials.headers())
             request.params.update(credentials.params())
         return request
@@ -137,18 +140,18 @@ def _authoriser(url: str, credentials: Credentials | None) -> Callable[[Request]
 def _session(
     authorise: Callable[[Request], Request], credentials: Credentials | None, settings: HttpSettings
 ) -> StacApiIO:
-    """pystac-client's way to ask, with no redirect away from an origin, and nothing said of headers and queries."""
-    # they log headers and queries, and with them what proves who asks
+    """pystac-client's session, without redirects to another origin and without logs of headers and queries."""
+    # both libraries log headers and queries, which contain credentials
     logging.getLogger("pystac_client").setLevel(logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
-    def stay(response: Response, **_: Any) -> None:
+    def stay_on_origin(response: Response, **_: Any) -> None:
         target = urljoin(response.url, response.headers.get("location", ""))
         if response.is_redirect and origin(target) != origin(response.url):
             response.close()
             raise SourceError(f"{public_url(response.url)}: redirects to another place, {public_url(target)}")
 
-    def renewed(response: Response, **options: Any) -> Response:
+    def renew_credentials(response: Response, **options: Any) -> Response:
         if response.status_code != codes.unauthorized or credentials is None or not credentials.renew():
             return response
         response.close()
@@ -158,26 +161,26 @@ def _session(
 
     io = StacApiIO(timeout=settings.timeout, max_retries=None, request_modifier=authorise)
     limit_session(io.session, settings)
-    io.session.headers["Connection"] = "close"  # it is asked seldom, and nobody closes it
-    io.session.hooks["response"] += [stay, renewed]
+    io.session.headers["Connection"] = "close"  # requests are rare, and nothing closes the session
+    io.session.hooks["response"] += [stay_on_origin, renew_credentials]
     return io
 
 
 def open_api(url: str, credentials: Credentials | None = None, settings: HttpSettings | None = None) -> StacApi:
     """Open a STAC API and check that it declares core, and item-search or features.
 
-    Credentials are sent to the origin of `url` only. The settings hold for these requests too, the limits included.
+    Credentials are sent to the origin of `url` only. The settings, with their limits, apply to these requests too.
 
     Source: STAC API 1.0.0, conformance classes of the landing page.
 
     Raises:
         UsageError: the address is no http(s) URL.
-        SourceError: nothing usable answers there.
+        SourceError: no usable STAC API answers there.
     """
     if not url.startswith(("http://", "https://")) or not origin(url)[1]:
         raise UsageError(f"{url!r} is not an http(s) URL")
-    with _speaking(url, "the landing page"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pystac-client warns of what the checks below decide
+    with _source_errors(url, "the landing page"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks below cover what pystac-client warns about
         authorise = _authoriser(url, credentials)
         io = _session(authorise, credentials, settings or HttpSettings())
         client = Client.open(url, stac_io=io, request_modifier=authorise, timeout=io.timeout)
@@ -190,7 +193,7 @@ def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
     searchable = client.conforms_to(ConformanceClasses.ITEM_SEARCH)
     if not searchable and not client.conforms_to(ConformanceClasses.FEATURES):
         raise SourceError(
-            f"{public_url(url)}: declares neither item-search nor features; its items cannot be asked for"
+            f"{public_url(url)}: declares neither item-search nor features; its items cannot be requested"
         )
     searches = [link for link in client.get_links("search") if link.absolute_href]
     methods = {str(link.extra_fields.get("method", "GET")).upper() for link in searches}
@@ -211,7 +214,7 @@ def _api_of(client: Client, url: str, io: StacApiIO) -> StacApi:
 
 
 _SEARCH_EXTENSION = re.compile(r"https://api\.stacspec\.org/v1\.[^/]+/item-search#(\w+)\Z")
-"""Each extension has a version of its own; pystac-client knows those of 1.0 only."""
+"""Each extension has its own version; pystac-client knows version 1.0 only."""
 
 
 def _search_extensions(client: Client) -> set[str]:
@@ -221,12 +224,12 @@ def _search_extensions(client: Client) -> set[str]:
 
 @dataclass(frozen=True)
 class CollectionFilter:
-    """Which collections to list; what is left empty does not filter."""
+    """Which collections to list; an empty field does not filter."""
 
     ids: Sequence[str] = ()
-    """Names or wildcards (`sentinel-2-*`); one of them must fit."""
+    """Names or wildcards (`sentinel-2-*`); one of them must match."""
     provider: str | None = None
-    """Part of a provider's name, in any case."""
+    """Part of a provider's name; upper and lower case are the same."""
     datetime: str | None = None
     """An interval `A/B`; the collection's temporal extent must touch it."""
     bbox: Sequence[float] | None = None
@@ -276,12 +279,12 @@ def _intervals(collection: Collection) -> Iterator[tuple[datetime, datetime]]:
 
 def _fits(wanted: CollectionFilter, found: Any) -> bool:
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
-        log.warning("a collection without an id is left out")
+        log.warning("a collection without an id was left out")
         return False
     try:
         return found in wanted
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        log.warning("%s: its extent or its providers cannot be read, so it is left out: %s", found["id"], error)
+        log.warning("%s: its extent or its providers cannot be read, so it was left out: %s", found["id"], error)
         return False
 
 
@@ -292,7 +295,7 @@ class DiscoveryModule:
         self.api = open_api(catalog_url)
 
     def collections(self, wanted: CollectionFilter | None = None) -> list[Collection]:
-        """The collections that fit, sorted by id.
+        """The collections that match, sorted by id.
 
         Raises:
             SourceError: the source does not answer.

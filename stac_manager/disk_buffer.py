@@ -1,6 +1,6 @@
-"""Rows on their way through a step, kept in a temporary file so that memory stays small however many there are.
+"""A temporary file for the rows that a step works on, so that memory use does not grow with their number.
 
-What belongs here: the file itself. What does not: which rows, in which order (see `dedup` and `quarantine`).
+What belongs here: the file itself. What does not: which rows it has, and in which order (see `dedup` and `quarantine`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class DiskBuffer:
     """A temporary SQLite file; use as a context manager. A subclass says which tables it has."""
 
     tables: tuple[str, ...]
-    """The statements that create them."""
+    """The SQL statements that create them."""
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
             self.db = sqlite3.connect(self._folder / "buffer.sqlite", isolation_level=None)
             opened.callback(self.db.close)
-            self.db.execute("PRAGMA page_size = 65536")  # an item of usual size in one page
+            self.db.execute("PRAGMA page_size = 65536")  # one page fits an item of usual size
             self.db.execute("PRAGMA journal_mode = OFF")
             self.db.execute("PRAGMA synchronous = OFF")
             with self.writing():
@@ -54,7 +54,7 @@ class DiskBuffer:
             yield
             self.db.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise StorageError(f"{self._folder}: no room for what passes between steps: {error}") from None
+            raise StorageError(f"{self._folder}: no room for the temporary files of a step: {error}") from None
 
     def count(self, table: str) -> int:
         """The number of rows of a table."""

@@ -5,19 +5,19 @@
     ├── ConfigError             exit 2: the workflow is wrong; carries every problem found
     │   └── NotSupportedError   exit 2: the workflow asks for something not built yet
     ├── InputError              exit 2: an input file cannot be read
-    ├── SourceError             the source did not answer as a source of items must
-    │   ├── HttpStatusError     in `http`: it answered with a status of failure; carries the status
-    │   │   └── TooMuchError    in `http`: the answer may be too large for it; a smaller page may pass
-    │   ├── IncompleteError     the source says it has items that could not be fetched
-    │   └── FilterIgnoredError  the source ignores a filter that it did honour before
+    ├── SourceError             the source could not be reached, or its answer is not usable
+    │   ├── HttpStatusError     in `http`: it answered with an error status; carries the status
+    │   │   └── TooMuchError    in `http`: the answer may be too large for the server; a smaller page may work
+    │   ├── IncompleteError     the source reports more items than could be fetched
+    │   └── FilterIgnoredError  the source ignores a filter that it honoured before
     ├── ItemStepError           a transform or an extension cannot change an item
     ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
-    └── SchemaUnavailableError  in `validate`: a schema cannot be had; its items count as unchecked
+    └── SchemaUnavailableError  in `validate`: a schema cannot be loaded; its items count as unchecked
 
-A single bad item is not an error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine, the rest goes on.
+A single bad item is no error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine, the others continue.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ class Problem:
     """One thing that is wrong in a workflow file."""
 
     file: str
-    """The file, as the person named it."""
+    """The file, as the user named it."""
     line: int | None
-    """1-based, None when the file has no such place."""
+    """Counted from 1; None if the problem has no line."""
     path: str
-    """Where in the document, as `source.filters.spatial.bbox[2]`; empty for the whole file."""
+    """Where in the document, such as `source.filters.spatial.bbox[2]`; empty for the whole file."""
     found: str
-    """What stands there."""
+    """What the file has there."""
     expected: str
-    """What may stand there, and what to do."""
+    """What the file may have there, and what to do."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
@@ -102,28 +102,28 @@ class SourceError(StacManagerError):
 
 
 class IncompleteError(SourceError):
-    """The source claims more items than could be fetched; what was published before stays."""
+    """The source reports more items than could be fetched; the published files stay as they were."""
 
 
 class FilterIgnoredError(SourceError):
-    """The source no longer heeds a filter that it did heed; what it gave is no answer to what was asked."""
+    """The source ignores a filter that it honoured before, so its answer is not usable."""
 
 
 class ItemStepError(StacManagerError):
     """A transform or an extension cannot change this item; the item goes to quarantine with the error's text."""
 
     error_type = "ItemStepFailed"
-    """A short stable name of the reason, which quarantine shows; a subclass may have its own."""
+    """A short, stable name of the reason, shown in quarantine; a subclass may set its own."""
 
 
 class PluginError(StacManagerError):
-    """A package adds something by an entry point that cannot be loaded, or whose name is there already."""
+    """An entry point of a package cannot be loaded, or its name exists already."""
 
     exit_code = 2
 
 
 class StorageError(StacManagerError):
-    """A read from or a write to storage failed; what was there before is still whole."""
+    """A read from or a write to storage failed; earlier content is unchanged."""
 
 
 class LedgerError(StacManagerError):
@@ -135,8 +135,8 @@ class OutputError(StacManagerError):
 
 
 def one_line(error: object) -> str:
-    """What an error of another library says, in one line; its name where it says nothing."""
+    """The message of another library's error, in one line; the error's name if it has no message."""
     said = str(error).strip()
     if isinstance(error, OSError) and error.strerror and said.startswith("[Errno"):
-        said = error.strerror  # without its number and the file, which the caller names
+        said = error.strerror  # without the number, and without the file, which the caller names
     return said.splitlines()[0] if said else type(error).__name__

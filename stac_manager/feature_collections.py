@@ -1,4 +1,4 @@
-"""Item collections as servers and files hold them: cut into items, one damaged item apart from the rest."""
+"""Split the item collections of servers and files into items, with damaged items apart from the others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def _has_non_json(value: Any) -> bool:
 def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[RejectedItem]]:
     """Split an item collection into its envelope, its items and the items that are not strict JSON.
 
-    One `NaN` makes the whole page unreadable to a strict parser; the page is then read leniently, so that only the
-    items that hold the fault are refused.
+    A single `NaN` makes the whole page unreadable to a strict parser. The page is then parsed leniently, so that only
+    the items with the fault are rejected.
 
     Raises:
-        ValueError: the page is not JSON at all, or holds no `features` array.
+        ValueError: the page is not JSON at all, or has no `features` array.
     """
     try:
         page = orjson.loads(data)

@@ -1,6 +1,6 @@
 """Item files for the command line and Python: `.json`, `.ndjson`, `.ndjson.zst`, or `-` for the standard streams.
 
-Parquet is read and written by `stac_manager.output`.
+Parquet does not belong here: `stac_manager.output` reads and writes it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of an `.ndjson` or `.ndjson.zst` file, streaming."""
+    """The lines of an `.ndjson` or `.ndjson.zst` file, as a stream."""
     compression = "zstd" if path.suffix == ".zst" else None
     with pa.input_stream(str(path), compression=compression) as stream:
         yield from iter_lines(iter(lambda: stream.read(_CHUNK), b""))
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> int:
-    """Write lines to an `.ndjson` or `.ndjson.zst` file; returns how many. Same lines, same bytes."""
+    """Write lines to an `.ndjson` or `.ndjson.zst` file; returns how many. The same lines give the same bytes."""
     compression = "zstd" if path.suffix == ".zst" else None
     count = 0
     with pa.output_stream(str(path), compression=compression) as stream:
@@ -62,7 +62,7 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> int:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the name `path` only when the block ends well.
+    """A staging path to write to; it is renamed to `path` when the block ends without an error.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -80,14 +80,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def is_staging(path: Path) -> bool:
-    """Whether a file is one that `atomic_file` has not put in place yet, or never will."""
+    """Whether a file is a staging file of `atomic_file`, in use or left by a killed process."""
     return _STAGING.search(path.name) is not None
 
 
 def read_values(source: str, step: str) -> Iterator[Item | RejectedItem]:
-    """The items of a file by its ending, or of standard input (`-`: NDJSON, a list or a FeatureCollection).
+    """The items of a file, or of standard input (`-`: NDJSON, a list or a FeatureCollection).
 
-    A line that is no JSON becomes a `RejectedItem`; the rest is read on.
+    The ending of the file decides its format. A line that is no JSON becomes a `RejectedItem`; reading continues.
 
     Raises:
         InputError: the file is missing, has an unknown ending, or is not JSON at all.
@@ -145,7 +145,7 @@ def write_items(target: str, items: Iterable[Item]) -> int:
 
     Raises:
         InputError: the ending is unknown.
-        StorageError: the file cannot be written; what was there before is still whole.
+        StorageError: the file cannot be written; an earlier file is unchanged.
     """
     if target == "-":
         return _to_output(items)
@@ -170,17 +170,17 @@ def _to_output(items: Iterable[Item]) -> int:
 
 
 def flush_output() -> None:
-    """Write out what is buffered for standard output; where its reader has enough, it has nowhere to go.
+    """Flush standard output; if its reader has closed it, the buffered output is discarded.
 
     Raises:
-        StorageError: it cannot be written. What is buffered is given up, or Python would try again at its end.
+        StorageError: it cannot be written. The buffer is discarded, since Python would write it again at exit.
     """
     if sys.stdout is not None:
         _reaches_reader(sys.stdout.flush)
 
 
 def _reaches_reader(write: Callable[..., Any], *data: bytes) -> bool:
-    """Write to standard output; False where nobody reads it any more."""
+    """Write to standard output; False if its reader has closed it."""
     try:
         write(*data)
     except OSError as error:
@@ -192,12 +192,12 @@ def _reaches_reader(write: Callable[..., Any], *data: bytes) -> bool:
 
 
 def give_up_output() -> None:
-    """Send standard output nowhere: Python would else try once more, at its end, to write what is buffered."""
+    """Redirect standard output to nowhere; otherwise Python would try to write the buffer again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def unwritable_output(error: OSError) -> StorageError:
-    """What is told where standard output cannot be written."""
+    """The error for a standard output that cannot be written."""
     return StorageError(f"standard output: cannot be written: {error.strerror or error}")
 
 

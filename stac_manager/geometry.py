@@ -1,4 +1,4 @@
-"""Bboxes as GeoJSON has them: 4 or 6 numbers, and a west above the east crosses the antimeridian.
+"""GeoJSON bboxes: 4 or 6 numbers. A bbox whose west is greater than its east crosses the antimeridian.
 
 Source: RFC 7946 section 5.
 """
@@ -17,7 +17,7 @@ def flat_bbox(bbox: Sequence[float]) -> FlatBbox:
     """A bbox without its elevations.
 
     Raises:
-        ValueError: it has not 4 or 6 numbers.
+        ValueError: it does not have 4 or 6 numbers.
     """
     if len(bbox) not in (4, 6):
         raise ValueError(f"a bbox has 4 or 6 numbers, not {len(bbox)}")
@@ -26,7 +26,7 @@ def flat_bbox(bbox: Sequence[float]) -> FlatBbox:
 
 
 def longitude_spans(west: float, east: float) -> list[tuple[float, float]]:
-    """The longitudes of a bbox, as one span or, across the antimeridian, as two."""
+    """The longitudes of a bbox: one span, or two if it crosses the antimeridian."""
     return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
 
 

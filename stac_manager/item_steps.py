@@ -20,23 +20,23 @@ __all__ = ["ItemStep", "StepConfig", "apply_steps"]
 
 
 class StepConfig(BaseModel):
-    """The config of a step that needs none; a step with a config has a model of its own that derives from this."""
+    """The config of a step that needs none. A step with a config has its own model, which derives from this one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ItemStep(ABC):
-    """Item in, item out; the id stays.
+    """Item in, item out; a step must not change the id.
 
     A step is built once for a collection from its section of the workflow file, and then called for every item. The
-    same item must give the same result: no clock, no network, nothing remembered from one item to the next.
+    same item must give the same result: no clock, no network, no state from one item to the next.
     """
 
     Config: ClassVar[type[StepConfig]] = StepConfig
-    """The model of `config` in the workflow file. Unknown keys are refused when the file is read."""
+    """The model of `config` in the workflow file. Unknown keys are an error when the file is read."""
 
     version: ClassVar[str] = "1"
-    """Raise it when the code makes something else of the same item: the stage is then stale everywhere."""
+    """Raise it when the code gives another result for the same item: the stage is then stale in all partitions."""
 
     def __init__(self, config: StepConfig) -> None:
         self.config = config
@@ -46,7 +46,7 @@ class ItemStep(ABC):
         """The step for a plain config.
 
         Raises:
-            pydantic.ValidationError: the config is not what `Config` says.
+            pydantic.ValidationError: the config does not match `Config`.
         """
         return cls(cls.Config.model_validate(config))
 
@@ -57,19 +57,19 @@ class ItemStep(ABC):
 
     @abstractmethod
     def apply(self, item: Item) -> Item:
-        """The item as it should be. It may be changed in place.
+        """The changed item. The step may change the item in place.
 
         Raises:
-            ItemStepError: this item cannot be changed so; it goes to quarantine with the error's text.
+            ItemStepError: the step cannot change this item; it goes to quarantine with the error's text.
         """
 
     def apply_to_collection(self, collection: dict[str, Any]) -> dict[str, Any]:
-        """The STAC Collection as it should be; by default as it is."""
+        """The changed STAC Collection; by default it is unchanged."""
         return collection
 
 
 def apply_steps(steps: Sequence[ItemStep], items: Iterable[Item], stage: str) -> Iterator[Item | RejectedItem]:
-    """Every item after all steps, in its order; one that a step refuses comes as a `RejectedItem` with its source."""
+    """Every item after all steps, in the same order; one that a step rejects becomes a `RejectedItem`."""
     for item in items:
         source, item_id = dumps(item) if steps else b"", item.get("id")
         try:

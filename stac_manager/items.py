@@ -1,6 +1,6 @@
 """STAC items as plain dictionaries: strict JSON in and out, content hashes, time and file names.
 
-Items stay `dict`s on the hot path; one pystac object per item would cost ten times the memory.
+Items stay `dict`s where many are processed; one pystac object an item would need ten times the memory.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ HashedItem = tuple[str, str, bytes]
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse strict JSON (RFC 8259): NaN, Infinity and lone surrogates are refused.
+    """Parse strict JSON (RFC 8259): NaN, Infinity and lone surrogates are errors.
 
     Raises:
-        ValueError: with the position, when the text is not strict JSON.
+        ValueError: the text is not strict JSON; the message has the position.
     """
     return orjson.loads(data)
 
@@ -52,7 +52,7 @@ _MANY_DIGITS = re.compile(rb"[0-9]{19}")
 
 
 def loads_exactly(line: bytes) -> Any:
-    """Parse strict JSON, and refuse what would not be the same when it is written again.
+    """Parse strict JSON that can be written again without a change.
 
     Raises:
         ValueError: not strict JSON, nested deeper than can be written, or an integer beyond 64 bits.
@@ -68,7 +68,7 @@ def loads_exactly(line: bytes) -> Any:
 
 
 def storable(value: Any) -> Any:
-    """The value, or where it cannot be written as JSON, its text."""
+    """The value, or its text if it cannot be written as JSON."""
     try:
         orjson.dumps(value)
     except TypeError:
@@ -77,12 +77,12 @@ def storable(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """The text with control characters spelled out, so that it cannot speak to a terminal."""
+    """The text with control characters escaped, so that it cannot control a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def dumps(value: Any) -> bytes:
-    """One line of compact JSON, members in the order they came."""
+    """One line of compact JSON, with the members in their original order."""
     return orjson.dumps(value)
 
 
@@ -95,9 +95,9 @@ def content_hash(item: Any) -> str:
 
 
 def item_problem(item: Any) -> str | None:
-    """Why this value cannot pass as an item at all, or None.
+    """Why this value is no item at all, or None if it is one.
 
-    Only what every later step relies on; the schemas judge the rest.
+    This checks only what every later step relies on; the schemas check the rest.
     """
     if not isinstance(item, dict):
         return f"is a JSON {type(item).__name__}, not an object"
@@ -112,12 +112,12 @@ def item_problem(item: Any) -> str | None:
 
 
 def item_time(item: Item) -> datetime | None:
-    """The instant that decides an item's partition: `datetime`, else `start_datetime`, else None. UTC.
+    """The instant (UTC) that decides an item's partition: `datetime`, else `start_datetime`, else None.
 
     Source: STAC common metadata, "Date and Time" (`datetime` may be null if a start and an end are given).
 
     Raises:
-        ValueError: the deciding member is there but is no RFC 3339 time.
+        ValueError: the member exists but is no RFC 3339 time.
     """
     properties = item.get("properties") or {}
     for name in ("datetime", "start_datetime"):
@@ -128,7 +128,7 @@ def item_time(item: Item) -> datetime | None:
 
 
 def item_interval(item: Item) -> tuple[datetime, datetime] | None:
-    """The closed interval (UTC) that an API's `datetime` filter matches, or None without any time.
+    """The closed interval (UTC) that an API's `datetime` filter matches, or None if the item has no time.
 
     Raises:
         ValueError: a member is no RFC 3339 time.
@@ -155,9 +155,9 @@ _NAME_LIMIT = 120
 
 
 def safe_name(identifier: str) -> str:
-    """A file name for any STAC id: no separators, no dot names, at most 120 characters, no two ids alike.
+    """A file name for any STAC id: no separators, no dot names, at most 120 characters, a different one for each id.
 
-    Bytes outside `[A-Za-z0-9._-]` become `=XX`; what would be too long keeps a prefix and a hash of the whole.
+    Bytes outside `[A-Za-z0-9._-]` become `=XX`; a name that would be too long is cut and gets a hash of the whole id.
     """
     encoded = _UNSAFE.sub(
         lambda match: "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass")),
@@ -172,7 +172,7 @@ def safe_name(identifier: str) -> str:
 
 
 def iter_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Cut a stream of byte chunks into lines without their line ends; blank lines are passed over."""
+    """Split a stream of byte chunks into lines without their line ends; blank lines are skipped."""
     rest = b""
     for chunk in chunks:
         lines = (rest + chunk).split(b"\n")
