@@ -1,8 +1,9 @@
 """Mutual exclusion of writers, between threads, processes and, on an object store, hosts.
 
-In a local folder the operating system locks a file, and frees it when the process ends in whatever way. On an object
-store a lease does it: an object that its holder renews, and that others may take over once they have seen it unchanged
-for as long as a lease lasts. Only the watcher's own steady clock counts, so hosts may disagree about the time.
+In a local folder the lock is a file lock of the operating system, which frees it whenever the process ends. On an
+object store the lock is a lease: an object that its holder renews. Another run may acquire the lease once it has seen
+the object unchanged for `LEASE_SECONDS`. That run measures the time with its own monotonic clock, so the clocks of
+hosts may differ.
 """
 
 from __future__ import annotations
@@ -36,24 +37,25 @@ __all__ = ["LEASE_SECONDS", "SETTLE_SECONDS", "LeaseObject", "Lock", "WaitPolicy
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
-"""How long a lease must be seen unchanged until it counts as left by a run that was killed."""
+"""How long a lease must stay unchanged until it counts as left by a killed run."""
 
 SETTLE_SECONDS = 0.5
-"""How long a new lease must stay in place on a store that ignores the conditions of a write."""
+"""How long a new lease must stay unchanged on a store that ignores the conditions of a write."""
 
 _FILE_POLL = 0.1
+"""Seconds between two tries to lock a file."""
 
 
 class Lock:
     """A lock that is held."""
 
     def require(self) -> None:
-        """Make sure that it is still held; call it right before a write that must not meet another's.
+        """Make sure that the lock is still held; call it right before a write that must not collide with another.
 
-        On an object store this asks the store, and then the lease lasts for its whole time again.
+        On an object store this renews the lease for its whole time.
 
         Raises:
-            StorageError: another run has taken it over, or the store cannot be asked.
+            StorageError: another run holds the lock by now, or the store does not answer.
         """
 
 
@@ -69,7 +71,7 @@ class WaitPolicy:
         """Wait a little.
 
         Raises:
-            StorageError: it has waited for long enough.
+            StorageError: the time to wait is over.
         """
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -85,9 +87,9 @@ _of_thread = threading.local()
 
 @contextmanager
 def reentrant(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> Iterator[Lock]:
-    """A lock that this thread takes only if it does not hold one of that name already."""
+    """A lock that this thread takes only if it does not hold one of this name already."""
     held: dict[tuple[int, str], Lock] = _of_thread.__dict__.setdefault("held", {})
-    key = (os.getpid(), name)  # a forked child holds nothing of what its parent holds
+    key = (os.getpid(), name)  # a forked child does not hold its parent's locks
     if key in held:
         yield held[key]
         return
@@ -103,7 +105,7 @@ def reentrant(name: str, take: Callable[[], AbstractContextManager[Lock]]) -> It
 def file_lock(
     path: Path, wait_policy: WaitPolicy, failing: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[Lock]:
-    """Lock a local file, which is made if it is missing, and neither written nor deleted.
+    """Lock a local file. The file is created if it is missing, and is never written or deleted.
 
     Raises:
         StorageError: it cannot be locked, or another writer did not end in time.
@@ -118,14 +120,14 @@ def file_lock(
         yield Lock()
     finally:
         try:
-            # closing is not enough while a forked child has the descriptor too
+            # closing does not unlock while a forked child has the descriptor too
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
 
 
 def _locked(path: Path) -> int | None:
-    """The descriptor of a file that is locked now, None where another has the lock."""
+    """The descriptor of the file, now locked; None if another writer has the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -143,7 +145,7 @@ def _locked(path: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class LeaseObject:
-    """The object that stands for a lock, with the conditional writes that tell who was first."""
+    """The object that represents a lock; its conditional writes decide who was first."""
 
     store: ObjectStore
     key: str
@@ -152,7 +154,7 @@ class LeaseObject:
     """Turns what obstore raises into a `StorageError`."""
 
     def read(self) -> tuple[bytes, UpdateVersion] | None:
-        """What the object holds and which version that is, None where there is no object."""
+        """The object's content and version; None if there is no object."""
         with self.failing():
             try:
                 result = obstore.get(self.store, self.key)
@@ -164,17 +166,17 @@ class LeaseObject:
             return bytes(result.bytes()), version
 
     def write(self, content: bytes, mode: Literal["create"] | UpdateVersion) -> bool:
-        """Write on a condition; whether the object holds just this content then.
+        """Write on a condition; returns whether the object then has exactly this content.
 
-        Reading it back tells also where the answer does not: a request that was sent twice refuses its own first
-        writing, and some stores refuse nothing.
+        The object is read back, because the answer to the write is not reliable: a request that was sent twice fails on
+        its own first write, and some stores ignore the condition.
         """
         self._put(content, mode)
         found = self.read()
         return found is not None and found[0] == content
 
     def refuses(self, content: bytes) -> bool:
-        """Whether the store refuses to create what is there already, as it must."""
+        """Whether the store rejects the creation of an object that exists already, as it must."""
         return not self._put(content, "create")
 
     def delete(self) -> None:
@@ -189,16 +191,18 @@ class LeaseObject:
             except (AlreadyExistsError, PreconditionError):
                 return False
             except (NotImplementedError, NotSupportedError):
-                raise StorageError(f"{self.place}: cannot be locked: the store takes no conditional writes") from None
+                raise StorageError(
+                    f"{self.place}: cannot be locked: the store does not support conditional writes"
+                ) from None
         return True
 
 
 @contextmanager
 def lease(target: LeaseObject, wait_policy: WaitPolicy) -> Iterator[Lock]:
-    """Hold a lease, renewed by a thread of its own.
+    """Hold a lease; a separate thread renews it.
 
     Raises:
-        StorageError: the store takes no leases, or another writer did not end in time.
+        StorageError: the store does not support leases, or another writer did not end in time.
     """
     held = _Lease(target)
     try:
@@ -210,7 +214,7 @@ def lease(target: LeaseObject, wait_policy: WaitPolicy) -> Iterator[Lock]:
 
 
 class _Lease(Lock):
-    """A lease of this run, told from all others by a name made for it."""
+    """A lease of this run, with a unique name."""
 
     def __init__(self, target: LeaseObject) -> None:
         self._target = target
@@ -222,7 +226,7 @@ class _Lease(Lock):
         self._one_at_a_time = threading.Lock()
 
     def acquire(self, wait_policy: WaitPolicy) -> None:
-        """Wait for the lease, and take over one that nobody renews."""
+        """Wait for the lease; acquire also one that its holder no longer renews."""
         seen, since = b"", 0.0
         while True:
             found = self._target.read()
@@ -252,7 +256,7 @@ class _Lease(Lock):
             raise StorageError(f"{self._target.place}: another run has taken over; try again when it is done")
 
     def release(self) -> None:
-        """Let others have it; one that may be another's by now is left as it is."""
+        """Free the lease; one that may belong to another run by now is not touched."""
         self._ended.set()
         with self._one_at_a_time:
             if self._sure_until is None or time.monotonic() > self._sure_until:
@@ -291,7 +295,7 @@ class _Lease(Lock):
         return written
 
     def _content(self) -> bytes:
-        """Never twice the same, since some stores name a version by its content."""
+        """Different for each write, because some stores identify a version by its content."""
         who = {"lease": self._name, "host": socket.gethostname(), "process": os.getpid(), "renewals": self._count}
         return dumps(who) + b"\n"
 

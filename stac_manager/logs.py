@@ -1,6 +1,6 @@
-"""Where log records go: to the terminal of a command, and to the file that a workflow names.
+"""Where log records go: to the terminal of a command, and to the log file of a workflow.
 
-Dagster's processes have loggers of their own; there only the library's logger is touched, never the root.
+Dagster's processes have their own loggers; there only the library's logger is configured, never the root logger.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _JsonLines(logging.Formatter):
 
 
 def start_logging(level: str, form: LogFormat) -> None:
-    """Log to the terminal, and no longer to the files of workflows that ran before in this process."""
+    """Log to the terminal, and stop logging to the files of workflows that ran earlier in this process."""
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(_JsonLines() if form == "json" else plain)
@@ -49,9 +49,9 @@ def start_logging(level: str, form: LogFormat) -> None:
 
 
 def configure_logging(level: str, file: str | None = None, form: LogFormat = "text") -> None:
-    """Let the library log from a level on, and to a file besides; may be called again and again.
+    """Set the level of the library's logger, and add a log file; may be called many times.
 
-    Workflows that run in one process share the library's logger, so each one's file may have records of the others.
+    Workflows that run in one process share this logger, so the file of one may have records of another.
 
     Raises:
         UsageError: the file cannot be opened.
@@ -75,7 +75,7 @@ def _handler_of(file: str) -> WatchedFileHandler:
             return handler
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # log rotation moves files away, also those of processes that run for months
+        # log rotation may move the file away while the process runs
         handler = WatchedFileHandler(path, encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -1,4 +1,7 @@
-"""Partitions as the library sees them: which window an instant belongs to, and what each window is called."""
+"""Partitions by time: which window an instant belongs to, and how each window is named.
+
+Which partition an item belongs to is decided in `stac_manager.ingest.partition_assignment`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ __all__ = ["PartitionBy", "PartitionScheme"]
 PartitionBy = Literal["day", "week", "month", "year"]
 
 KEY_FORMATS: dict[PartitionBy, str] = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-"""`strftime` formats of partition names, as Dagster's UI shows them; a week is named by its Monday."""
+"""`strftime` formats of partition names, the same as in Dagster's UI; a week is named by its Monday."""
 
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -42,17 +45,17 @@ def _next(start: datetime, by: PartitionBy) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class PartitionScheme:
-    """How a collection's time is cut. An item belongs to one window at most, by `stac_manager.items.item_time`."""
+    """How a collection is cut into partitions by time. An item belongs to one window at most."""
 
     by: PartitionBy
     start: datetime
-    """Any instant of the first window, aware."""
+    """Any instant of the first window, timezone-aware."""
     end: datetime | None = None
-    """Any instant of the last window, aware; None: the window of the present."""
+    """Any instant of the last window, timezone-aware; None: the present window is the last one."""
     wanted_from: datetime | None = None
-    """The first instant of the temporal filter: what lies before it belongs to no partition."""
+    """The first instant of the temporal filter; an earlier item belongs to no partition."""
     wanted_until: datetime | None = None
-    """The last instant of the temporal filter: what lies after it belongs to no partition."""
+    """The last instant of the temporal filter; a later item belongs to no partition."""
 
     def __post_init__(self) -> None:
         if self.by not in get_args(PartitionBy):
@@ -64,7 +67,7 @@ class PartitionScheme:
         return _floor(self.start, self.by)
 
     def key_of(self, instant: datetime) -> str:
-        """The name of the window that holds this instant, also outside of the scheme's range."""
+        """The name of the window that contains this instant, also outside of the scheme's range."""
         return _floor(instant, self.by).strftime(KEY_FORMATS[self.by])
 
     def window(self, key: str) -> Window:
@@ -85,7 +88,7 @@ class PartitionScheme:
         return Window(start, _next(start, self.by))
 
     def may_have(self, key: str) -> bool:
-        """Whether a partition of that name exists now or will, whatever the clock says."""
+        """Whether a partition of that name exists now or will exist later."""
         try:
             window = self.window(key)
         except UsageError:
@@ -93,14 +96,14 @@ class PartitionScheme:
         return self.end is None or window.start <= self.end
 
     def around(self, instant: datetime) -> Window:
-        """The window that holds this instant, also outside of the scheme's range."""
+        """The window that contains this instant, also outside of the scheme's range."""
         start = _floor(instant, self.by)
         return Window(start, _next(start, self.by))
 
     def target_partition(self, instant: datetime) -> str | None:
         """The partition that an instant belongs to; None before the first one and after `end`.
 
-        Whether a partition of the future exists yet, `exists` says.
+        It may be a partition of the future: `exists` tells whether it exists yet.
         """
         start = _floor(instant, self.by)
         if start < self.first or (self.end is not None and start > self.end):
@@ -108,23 +111,23 @@ class PartitionScheme:
         return start.strftime(KEY_FORMATS[self.by])
 
     def exists(self, key: str, now: datetime) -> bool:
-        """Whether this partition of the scheme is there by now."""
+        """Whether this partition of the scheme exists by now."""
         return self.window(key).start <= now
 
     def asked(self, key: str) -> Window:
-        """The part of a partition's window that the temporal filter leaves; an instant, where it leaves nothing."""
+        """The part of a partition's window inside the temporal filter; a single instant if no part is inside."""
         window = self.window(key)
         start = max(window.start, self.wanted_from or window.start)
         end = min(window.end, self.wanted_until or window.end)
         return Window(min(start, window.end), max(end, window.start))
 
     def is_wanted(self, start: datetime, end: datetime) -> bool:
-        """Whether a stretch of time meets the temporal filter."""
+        """Whether an interval overlaps the temporal filter."""
         after = self.wanted_from is None or end >= self.wanted_from
         return after and (self.wanted_until is None or start <= self.wanted_until)
 
     def keys(self, now: datetime) -> list[str]:
-        """Every partition name in order, up to the window that holds `now`, or the scheme's end if that is earlier."""
+        """Every partition name in order, up to the window of `now`, or to the scheme's end if that is earlier."""
         return [self.key_of(start) for start in self._starts(now)]
 
     def _starts(self, now: datetime) -> Iterator[datetime]:

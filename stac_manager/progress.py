@@ -1,4 +1,4 @@
-"""How long-running work reports what it has done."""
+"""How long-running work reports its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["ProgressCallback", "no_progress"]
 
 
 class ProgressCallback(Protocol):
-    """Called with how many items were handled just now, and how many there are in all, where that is known."""
+    """Called with the number of items just handled, and with the total number if that is known."""
 
     def __call__(self, count: int, total: int | None = None, /) -> None:
         """Report."""
@@ -16,4 +16,4 @@ class ProgressCallback(Protocol):
 
 
 def no_progress(count: int, total: int | None = None, /) -> None:
-    """Reports to nobody."""
+    """Does nothing."""

@@ -1,4 +1,7 @@
-"""What a step rejects: the item, its reason, and the record that quarantine keeps of both."""
+"""Rejected items: the item, the reason, and the quarantine record of both.
+
+Where quarantine files are stored does not belong here: see `stac_manager.pipeline.state`.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ __all__ = ["QuarantineRecord", "RejectedItem", "RejectedItemBuffer", "quarantine
 
 @dataclass(frozen=True, slots=True)
 class RejectedItem:
-    """An item that a step refused: kept in quarantine with its reason, never dropped."""
+    """An item that a step rejected: it is stored in quarantine with the reason, never dropped."""
 
     item_id: str | None
-    """None where the item has no usable id."""
+    """None if the item has no usable id."""
     error_type: str
-    """A short stable name, as `InvalidItem`."""
+    """A short, stable name, such as `InvalidItem`."""
     error_message: str
     """One line for a person."""
     step: str
-    """The stage that refused it."""
+    """The stage that rejected it."""
     source_data: Any
-    """The item as it came, so that it can be replayed."""
+    """The item as the stage received it, for replay."""
 
 
 QuarantineRecord = dict[str, Any]
@@ -33,7 +36,7 @@ QuarantineRecord = dict[str, Any]
 
 
 def quarantine_record(rejection: RejectedItem, timestamp: str) -> QuarantineRecord:
-    """A refusal as quarantine keeps it."""
+    """The quarantine record of a rejected item."""
     return {
         "item_id": rejection.item_id,
         "error_type": rejection.error_type,
@@ -43,14 +46,14 @@ def quarantine_record(rejection: RejectedItem, timestamp: str) -> QuarantineReco
 
 
 def rejected_item_of(record: QuarantineRecord) -> RejectedItem:
-    """The refusal that a quarantine record keeps."""
+    """The rejected item of a quarantine record."""
     context = record["error_context"]
     reason = (record["error_type"], record["error_message"])
     return RejectedItem(record["item_id"], *reason, context["step"], context["source_data"])
 
 
 class RejectedItemBuffer(DiskBuffer):
-    """Refused items with their reasons, each once, as quarantine records."""
+    """Rejected items with their reasons, each stored once, as quarantine records."""
 
     tables = (
         "CREATE TABLE rejected (id TEXT, type TEXT, message TEXT, step TEXT, hash TEXT, data BLOB, time TEXT, "
@@ -61,7 +64,7 @@ class RejectedItemBuffer(DiskBuffer):
         self.received = 0
 
     def add(self, rejected_items: Iterable[RejectedItem]) -> None:
-        """Take refusals over; the same one again is not kept twice.
+        """Store rejected items; an item with the same reason is stored once.
 
         Raises:
             StorageError: the temporary folder is full.
@@ -72,7 +75,7 @@ class RejectedItemBuffer(DiskBuffer):
             self.db.executemany("INSERT OR IGNORE INTO rejected VALUES (?, ?, ?, ?, ?, ?, NULL)", rows)
 
     def keep_first_times(self, before: Iterable[QuarantineRecord]) -> None:
-        """Give refusals that were there before the time at which they were first refused."""
+        """Give items that were rejected before the time of their first rejection."""
         with self.writing():
             for record in before:
                 key = _rejection_row(rejected_item_of(record))[:5]
@@ -97,9 +100,7 @@ def _rejection_row(rejection: RejectedItem) -> tuple[str, str, str, str, str, by
     source = storable(rejection.source_data)
     data = dumps(source)
     return (
-        ""
-        if rejection.item_id is None
-        else f"={rejection.item_id}",  # an id may be empty, which is not the same as none
+        "" if rejection.item_id is None else f"={rejection.item_id}",  # an empty id is not the same as no id
         rejection.error_type,
         rejection.error_message,
         rejection.step,

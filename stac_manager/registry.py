@@ -1,10 +1,10 @@
 """What can be added without changing the core: one registry for sources, outputs, extensions, transforms and checks.
 
-What belongs here: the registries, and how entry points of other packages join them. What does not: anything that is
-registered. An entry is a reference, `module:name`, which is imported when it is first used; so looking up names costs
-no import, and `config` may do it without knowing the modules.
+What belongs here: the registries, and how entry points of other packages are added. What does not: the things that are
+registered. An entry is a reference, `module:name`, which is imported on first use. So a look-up of names imports
+nothing, and `config` can do it without knowing the modules.
 
-A package adds to a registry by an entry point in the group of that registry, as `stac_manager.sources`.
+A package adds an entry by an entry point in the registry's group, for example `stac_manager.sources`.
 Source: PyPA, "Entry points specification".
 """
 
@@ -32,7 +32,7 @@ class Registry[T]:
     """Named entries of one kind, built in or from entry points.
 
     Args:
-        kind: what an entry is, in the singular, for messages.
+        kind: the kind of an entry, in the singular, for messages.
         group: the entry point group.
         built_in: name -> reference `module:name`.
     """
@@ -60,7 +60,7 @@ class Registry[T]:
         """Every name: the built-in ones in their order, then those of plugins, sorted.
 
         Raises:
-            PluginError: an entry point takes a name that is there already.
+            PluginError: an entry point has a name that exists already.
         """
         return (*self._built_in, *sorted(self._plugins))
 
@@ -94,7 +94,7 @@ class Registry[T]:
         point = self._plugins[name]
         try:
             return point.load()
-        except Exception as error:  # whatever a stranger's module raises while it is imported
+        except Exception as error:  # a plugin's module may raise anything on import
             raise PluginError(
                 f"the {self.kind} {name!r} of {_package(point)} cannot be loaded from {point.value}: {error}"
             ) from error
@@ -109,7 +109,7 @@ SOURCES: Registry[SourceType] = Registry(
     "stac_manager.sources",
     {"stac_api": "stac_manager.ingest.stac_api.source_type:STAC_API"},
 )
-"""`source.type` of a workflow -> how such a source is configured and built."""
+"""`source.type` of a workflow -> how this type of source is configured and built."""
 
 TRANSFORMS: Registry[type[Transform]] = Registry("transform", "stac_manager.transforms", {})
 """`transformation.transforms[].name` -> the class."""
@@ -136,4 +136,4 @@ CHECKS: Registry[Check] = Registry(
         "round_trip": "stac_manager.pipeline.checks:ROUND_TRIP",
     },
 )
-"""The name of a check -> the check; each says which stages it is for."""
+"""The name of a check -> the check; each check names its stages."""

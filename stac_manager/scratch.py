@@ -1,7 +1,7 @@
-"""Temporary folders that do not outlive their process by much, however it ends.
+"""Temporary folders that are removed also after their process was killed.
 
-Each folder holds a lock file that its process keeps locked. Where a process was killed, the operating system frees the
-lock, and a later process removes what can be locked again.
+Each folder has a lock file that its process keeps locked. When a process is killed, the operating system frees the
+lock. A later process removes each folder whose lock file it can lock.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ _PREFIX = "stac-manager-"
 _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 _LOCK_NAME = ".stac-manager.lock"
 _JUST_MADE = 60.0
-_LEFT_UNLOCKED = 86_400.0
+"""Seconds; a younger folder may not have its lock yet."""
 
-_sweeping = threading.Lock()
-_swept = False
+_LEFT_UNLOCKED = 86_400.0
+"""Seconds after which a folder without a lock file counts as left by a process killed while it made the folder."""
+
+_removing = threading.Lock()
+_leftovers_removed = False
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         StorageError: there is no room for it.
     """
-    _sweep_once()
+    _remove_leftovers_once()
     try:
         outer, lock = _make()
     except OSError as error:
@@ -53,7 +56,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _make() -> tuple[Path, int]:
-    """A folder with the descriptor of its lock, which is held."""
+    """A new folder, locked, and the descriptor of its lock file."""
     outer = Path(tempfile.mkdtemp(prefix=_PREFIX))
     lock = -1
     try:
@@ -69,26 +72,26 @@ def _make() -> tuple[Path, int]:
 
 
 def _remove(outer: Path) -> None:
-    """The files first and the lock last, so that a removal that breaks off is still seen as left over."""
+    """Remove the files first and the lock last, so that a later process can finish an interrupted removal."""
     shutil.rmtree(outer / "files", ignore_errors=True)
     if not (outer / "files").exists():
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _sweep_once() -> None:
-    global _swept
-    with _sweeping:
-        if _swept:
+def _remove_leftovers_once() -> None:
+    global _leftovers_removed
+    with _removing:
+        if _leftovers_removed:
             return
-        _swept = True
+        _leftovers_removed = True
         with suppress(OSError):
             for folder in Path(tempfile.gettempdir()).iterdir():
                 if _NAME.fullmatch(folder.name):
                     with suppress(OSError):
-                        _sweep(folder)
+                        _remove_leftover(folder)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_leftover(folder: Path) -> None:
     """Remove a folder if it is this user's and no process uses it."""
     found = folder.lstat()
     age = time.time() - found.st_mtime
@@ -98,7 +101,7 @@ def _sweep(folder: Path) -> None:
         lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         if age > _LEFT_UNLOCKED:
-            # only an empty one was surely made here: files without the lock may be somebody's own of such a name
+            # `rmdir` removes only an empty folder: files without the lock may be a user's, in a folder of this name
             folder.rmdir()
         return
     try:

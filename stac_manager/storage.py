@@ -1,7 +1,7 @@
 """Where files are kept: a local folder, or a bucket by `s3://`, `gs://` or `az://`, all through obstore.
 
-Every file appears whole or not at all: local writes go to a staging file that is renamed once it is on the disk, object
-stores publish on completion. What a killed writer leaves is named `<name>#<number>`, which `list` leaves out.
+Writes are atomic. A local write goes to a staging file, which is renamed once it is on the disk. An object store shows
+an object only when its upload is complete. A killed writer may leave a file `<name>#<number>`, which `list` leaves out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Storage:
     """The files below one root.
 
     Keys are relative, with `/` between their parts. Credentials and endpoints of object stores come from the
-    environment, by the names that the cloud's own tools use (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …).
+    environment variables that the cloud's own tools use (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …).
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -59,10 +59,10 @@ class Storage:
         return str(self._local / key) if self._local else f"{self.root}/{key}"
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """Write bytes, or the content of a local file, under a key. In a local folder it outlasts a power cut.
+        """Write bytes, or the content of a local file, under a key. A local write is synced to the disk.
 
         Raises:
-            StorageError: nothing was written; what was there before is still whole.
+            StorageError: nothing was written; earlier content is unchanged.
         """
         with self._failing("written", key):
             if self._local:
@@ -71,14 +71,14 @@ class Storage:
                 obstore.put(self._store, key, content)
 
     def copy(self, source_key: str, target_key: str) -> None:
-        """Put the content of a key under another one, replacing what is there; an object store does it by itself.
+        """Copy the content of a key to another key, and replace what is there; an object store copies on the server.
 
         Raises:
-            StorageError: there is no such key, or nothing was written; what was there before is still whole.
+            StorageError: there is no such key, or nothing was written; earlier content is unchanged.
         """
         with self._failing("copied", source_key):
             if self._local:
-                # not a hard link, which whoever edits one of the two in place would not expect
+                # not a hard link: an edit of one file in place would change the other
                 _write_file(self._path(target_key), self._path(source_key))
             elif source_key == target_key:
                 obstore.head(self._store, source_key)  # S3 refuses to copy an object onto itself
@@ -86,7 +86,7 @@ class Storage:
                 obstore.copy(self._store, source_key, target_key)
 
     def get(self, key: str) -> bytes | None:
-        """The content of a key, or None where there is none."""
+        """The content of a key, or None if there is no such key."""
         with self._failing("read", key):
             try:
                 return bytes(obstore.get(self._store, key).bytes())
@@ -94,7 +94,7 @@ class Storage:
                 return None
 
     def size(self, key: str) -> int | None:
-        """The size in bytes, or None where there is no such key."""
+        """The size in bytes, or None if there is no such key."""
         with self._failing("read", key):
             try:
                 return int(obstore.head(self._store, key)["size"])
@@ -102,14 +102,14 @@ class Storage:
                 return None
 
     def holds(self, key: str, sha256: str, size: int) -> bool:
-        """Whether a key holds just this content; the content is read only if the size fits."""
+        """Whether a key has exactly this content; the content is read only if the size is equal."""
         if self.size(key) != size:
             return False
         with self.local_copy(key) as path, path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
     def delete(self, key: str) -> None:
-        """Remove a key; one that is not there is fine."""
+        """Remove a key, if it exists."""
         with self._failing("deleted", key):
             try:
                 obstore.delete(self._store, key)
@@ -124,18 +124,18 @@ class Storage:
     def lock(
         self, key: str, *, wait: float = 600.0, waiting: Callable[[], None] | None = None
     ) -> AbstractContextManager[Lock]:
-        """Hold a key that stands for what is to be written, so that no other thread, process or host writes it too.
+        """Lock a key that represents what is to be written, so that no other thread, process or host writes it too.
 
-        A thread that holds it already goes on at once. The key must be of its own: a local one stays as an empty file,
-        on an object store it is there as long as the lock is held.
+        A thread that holds the lock already continues at once. The key must not be used for anything else: in a local
+        folder it stays as an empty file, on an object store it exists while the lock is held.
 
         Args:
             key: of the lock.
             wait: how many seconds to wait for another writer.
-            waiting: called once, if it has to wait at all.
+            waiting: called once if another writer holds the lock.
 
         Raises:
-            StorageError: another writer did not end in time, or the place cannot be locked.
+            StorageError: another writer did not end in time, or the key cannot be locked.
         """
         place, failing = self.locate(key), partial(self._failing, "locked", key)
 
@@ -145,18 +145,18 @@ class Storage:
                 return file_lock(self._path(key), wait_policy, failing)
             return lease(LeaseObject(self._store, key, place, failing), wait_policy)
 
-        # what is in memory is another's, though it be of the same name
+        # two stores in memory are different, even if they have the same name
         return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
 
     def remove_orphans(self, key: str) -> None:
-        """Remove what killed writers left of a key. Call it while no other writes the key."""
+        """Remove what killed writers left of a key. Call it only while nothing else writes this key."""
         with self._failing("swept", key):
             if self._local:
                 path = self._path(key)
                 _remove_orphans(path.parent, path.name)
 
     def remove_orphans_in(self, folder: str) -> None:
-        """Remove what killed writers left directly in a folder. Call it while no other writes in there."""
+        """Remove what killed writers left directly in a folder. Call it only while nothing else writes there."""
         with self._failing("swept", folder):
             if self._local:
                 _remove_orphans(self._path(folder) if folder else self._local, None)
@@ -185,7 +185,7 @@ class Storage:
             yield path
 
     def _path(self, key: str) -> Path:
-        """The local file of a key; what obstore would not take as a key is none here either."""
+        """The local file of a key; a key that obstore does not accept is an error here too."""
         if not self._local or {"", ".", ".."} & set(key.split("/")) or "\0" in key or _STAGING.fullmatch(key):
             raise StorageError(f"{self.locate(key)!a}: is no name for a file")
         return self._local / key
@@ -199,7 +199,7 @@ class Storage:
 
 
 def _write_file(path: Path, content: bytes | Path) -> None:
-    """Write a file that is whole and on the disk before it gets its name."""
+    """Write a file completely to the disk before it gets its name."""
     _make_folder(path.parent)
     for number in count(1):
         staging = path.with_name(f"{path.name}#{number}")
@@ -232,7 +232,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some file systems cannot, and the file has its name already
+    with suppress(OSError):  # some file systems cannot sync a folder; the file has its name already
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)

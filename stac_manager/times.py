@@ -15,7 +15,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Parse a time with an offset; digits beyond microseconds are cut, a leap second counts as the next minute.
+    """Parse a time with an offset. Digits beyond microseconds are cut off; a leap second counts as the next minute.
 
     Source: RFC 3339 section 5.6.
 
@@ -37,13 +37,13 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def format_rfc3339(instant: datetime) -> str:
-    """`2024-01-31T10:00:00Z`, with microseconds only where there are some."""
+    """`2024-01-31T10:00:00Z`, with microseconds only if they are not zero."""
     text = instant.astimezone(UTC).replace(tzinfo=None).isoformat()
     return f"{text}Z"
 
 
 def sortable_time(text: Any) -> str:
-    """A time as text whose order is that of time; empty for what is no RFC 3339 time."""
+    """A time as a text that sorts by time; empty if it is no RFC 3339 time."""
     try:
         return parse_rfc3339(text).replace(tzinfo=None).isoformat(timespec="microseconds")
     except (ValueError, TypeError):
@@ -51,12 +51,12 @@ def sortable_time(text: Any) -> str:
 
 
 def utc_now() -> datetime:
-    """The present instant, aware, in UTC."""
+    """The present instant, timezone-aware, in UTC."""
     return datetime.now(UTC)
 
 
 def timestamp() -> str:
-    """The present to the second, for records; `SOURCE_DATE_EPOCH` sets another instant, so that bytes can be the same.
+    """The present to the second, for records. `SOURCE_DATE_EPOCH` replaces it, so that builds are reproducible.
 
     Source: reproducible-builds.org, SOURCE_DATE_EPOCH (seconds since 1970).
     """
@@ -67,7 +67,7 @@ def timestamp() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time, its start in it and its end not; both aware and in UTC."""
+    """An interval that includes its start but not its end; both are timezone-aware and in UTC."""
 
     start: datetime
     end: datetime
@@ -77,14 +77,14 @@ class Window:
 
     @property
     def interval(self) -> str:
-        """The closed interval to ask an API for: the end is the next window's start, so no gap opens between them.
+        """The closed interval for a request: its end is the next window's start, so there is no gap between windows.
 
         Source: OGC API Features, parameter `datetime`.
         """
         return f"{format_rfc3339(self.start)}/{format_rfc3339(self.end)}"
 
     def split(self, parts: int) -> list[Window]:
-        """Cut into at most `parts` windows of equal length to the second, each starting where the last one ends."""
+        """Split into at most `parts` windows of equal length (to the second), without gaps."""
         seconds = int((self.end - self.start).total_seconds())
         parts = max(1, min(parts, seconds))
         cuts = [self.start + timedelta(seconds=seconds * number // parts) for number in range(parts)]
@@ -97,7 +97,7 @@ def parse_interval(text: str) -> tuple[datetime | None, datetime | None]:
     Source: OGC API Features, parameter `datetime`.
 
     Raises:
-        ValueError: the text is no interval, or it ends before it starts.
+        ValueError: the text is no interval, or its end is before its start.
     """
     first, slash, second = text.partition("/")
     start = _bound(first, last=False)

@@ -1,7 +1,7 @@
 """Add STAC extensions to items and collections.
 
 What belongs here: the interface of an extension, and the module that applies a list of them. Each built-in extension
-has a file of its own and a line in `stac_manager.registry`.
+has its own file and a line in `stac_manager.registry`.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ __all__ = ["Extension", "ExtensionModule", "StepConfig"]
 
 
 class Extension(ItemStep):
-    """A STAC extension that is added to every item. Implement `extend`; `stac_extensions` is set around it.
+    """A STAC extension that is added to every item. Implement `extend`; the base class sets `stac_extensions`.
 
     Source: STAC item specification, `stac_extensions`.
     """
 
     schema_uri: ClassVar[str]
-    """The address of the extension's JSON schema, which goes into `stac_extensions`."""
+    """The URI of the extension's JSON Schema, which is added to `stac_extensions`."""
 
     def extend(self, item: Item) -> None:
         """Add the extension's fields to an item, in place.
 
         Raises:
-            ItemStepError: the item lacks what the extension needs; it goes to quarantine.
+            ItemStepError: the item does not have what the extension needs; it goes to quarantine.
         """
         raise NotImplementedError
 
     def extend_collection(self, collection: dict[str, Any]) -> None:
-        """Add the extension's fields to the collection, in place; by default there are none."""
+        """Add the extension's fields to the collection, in place; by default it adds none."""
 
     def apply(self, item: Item) -> Item:
-        """The item with the extension's fields, and its schema named."""
+        """The item with the extension's fields and schema URI."""
         self.extend(item)
         _declare(item, self.schema_uri)
         return item
 
     def apply_to_collection(self, collection: dict[str, Any]) -> dict[str, Any]:
-        """The collection with the extension's fields; its schema is named only if there are any."""
+        """The collection with the extension's fields; the schema URI is added only if there are any."""
         before = dict(collection)
         self.extend_collection(collection)
         if collection != before:
@@ -64,12 +64,12 @@ class ExtensionModule:
     """Applies extensions to a stream of items.
 
     Args:
-        extensions: applied in this order; without any, items pass as they are.
+        extensions: applied in this order; without any, items stay unchanged.
     """
 
     def __init__(self, extensions: Sequence[Extension] = ()) -> None:
         self.extensions = tuple(extensions)
 
     def apply(self, items: Iterable[Item]) -> Iterator[Item | RejectedItem]:
-        """Every item with its extensions, in its order; what cannot be extended comes as a `RejectedItem`."""
+        """Every item with its extensions, in the same order; one that cannot be extended becomes a `RejectedItem`."""
         return apply_steps(self.extensions, items, "extended")

@@ -1,4 +1,7 @@
-"""Asking servers, politely and safely."""
+"""HTTP requests with limits, retries and credentials.
+
+What belongs here: everything that each request needs. What does not: what a server is asked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How requests prove who asks. Credentials go to the origin they are meant for, and nowhere else."""
+"""Credentials of requests. They are sent only to the origin that they are for."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from stac_manager.http.urls import public_url
 __all__ = ["ApiKey", "Basic", "Bearer", "ClientCredentials", "Credentials"]
 
 _EARLY = 60.0
-"""Seconds before its end at which a token is renewed."""
+"""A token is renewed this many seconds before it expires, so that it does not expire during a request."""
 
 _TIMEOUT = 30.0
+"""Seconds to wait for a token server."""
 
 
 class Credentials(Protocol):
     """What to add to a request."""
 
     def headers(self) -> dict[str, str]:
-        """Headers to send; may ask a token server."""
+        """Headers to send; may send a request to a token server."""
         ...
 
     def params(self) -> dict[str, str]:
@@ -34,7 +35,7 @@ class Credentials(Protocol):
         ...
 
     def renew(self) -> bool:
-        """Forget what the server has just refused; False where there is nothing to renew."""
+        """Discard what the server has just rejected; False if there is nothing to renew."""
         ...
 
 
@@ -76,24 +77,24 @@ class Basic(_Fixed):
 
 @dataclass(frozen=True)
 class ApiKey(_Fixed):
-    """A key in a header or in the query."""
+    """A key in a header or in a query parameter."""
 
     name: str
     key: str = field(repr=False)
     in_query: bool = False
 
     def headers(self) -> dict[str, str]:
-        """The header, where the key goes there."""
+        """The header, if the key is sent there."""
         return {} if self.in_query else {self.name: self.key}
 
     def params(self) -> dict[str, str]:
-        """The parameter, where the key goes there."""
+        """The parameter, if the key is sent there."""
         return {self.name: self.key} if self.in_query else {}
 
 
 @dataclass
 class ClientCredentials:
-    """A token fetched with a client's own credentials and renewed before it ends (RFC 6749 section 4.4)."""
+    """A token fetched with a client's own credentials and renewed before it expires (RFC 6749 section 4.4)."""
 
     token_url: str
     client_id: str
@@ -106,10 +107,10 @@ class ClientCredentials:
         self._ends = 0.0
 
     def headers(self) -> dict[str, str]:
-        """The header with a token that still holds.
+        """The header with a valid token.
 
         Raises:
-            SourceError: the token server refuses, or gives no token.
+            SourceError: the token server rejects the request, or returns no token.
         """
         with self._lock:
             if time.monotonic() >= self._ends:

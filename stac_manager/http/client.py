@@ -1,4 +1,4 @@
-"""A polite HTTP client for every source: one limiter a host, retries that honour `Retry-After`, deadlines that hold."""
+"""The HTTP client of every source: one limiter a host, retries that honour `Retry-After`, and deadlines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpClient", "HttpSettings", "HttpStats", "HttpStatusError", "TooMuchError"]
 
 _TOO_MUCH = frozenset({413, 500, 502, 504})
-"""Statuses that a smaller page may cure."""
+"""Statuses for which a smaller page may help."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
@@ -32,29 +32,29 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """How politely, and how stubbornly, to ask."""
+    """Limits, retries and timeouts of requests."""
 
     concurrency: int = 5
-    """Requests under way to one host at once."""
+    """Requests to one host at the same time."""
     rate_limit: float | None = None
     """Requests a second to one host; None: no limit."""
     attempts: int = 5
-    """Tries of one request before it counts as failed; four times as many where the host only wants fewer."""
+    """Tries of one request before it counts as failed; four times as many if the host throttles."""
     timeout: float = 60.0
-    """Seconds for one try, from connecting to the last byte."""
+    """Seconds for one try, from the connection to the last byte."""
     deadline: float = 900.0
-    """Seconds for one request with all of its tries and waits."""
+    """Seconds for one request with all its tries and waits."""
     retry_after_unit: Literal["s", "ms"] = "s"
-    """The unit of a number in `Retry-After`; the standard says seconds, some providers send milliseconds."""
+    """The unit of a number in `Retry-After`: the standard says seconds, some providers send milliseconds."""
     largest_answer: int = 1 << 28
-    """Bytes of an answer, decompressed."""
+    """The greatest size of an answer, in bytes, decompressed."""
     slice_deadline: float = 3600.0
-    """Seconds for one time slice of a fetch with all of its pages."""
+    """Seconds for one time slice of a fetch with all its pages."""
 
 
 @dataclass(slots=True)
 class HttpStats:
-    """What a client did so far."""
+    """What a client has done so far."""
 
     requests: int = 0
     retries: int = 0
@@ -62,7 +62,7 @@ class HttpStats:
 
 
 class HttpStatusError(SourceError):
-    """The server answered a request with a status of failure, for good."""
+    """The server answered a request with an error status, after every try."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class HttpStatusError(SourceError):
 
 
 class TooMuchError(HttpStatusError):
-    """The server failed for good with an answer that may be too large for it; a smaller page may pass."""
+    """The answer may be too large for the server; a smaller page may work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class HttpClient:
     """Use as `async with HttpClient(settings, …) as client`.
 
     Args:
-        settings: limits.
+        settings: limits, retries and timeouts.
         credentials: sent to the origin of `home` only.
-        home: the address that the credentials are for.
+        home: the URL that the credentials are for.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class HttpClient:
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout)
         headers = {"Accept": "application/geo+json, application/json", "User-Agent": "stac-manager"}
-        connector = aiohttp.TCPConnector(limit=0)  # the limiter bounds what is under way
+        connector = aiohttp.TCPConnector(limit=0)  # the limiter bounds the number of requests
         self._session = aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
         return self
 
@@ -120,20 +120,20 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         attempts: int | None = None,
     ) -> T:
-        """Send a request until `parse` accepts the whole body of a 2xx answer.
+        """Send a request until `parse` accepts the complete body of a 2xx answer.
 
         Args:
             method: GET or POST.
-            url: absolute.
-            parse: turns the body into a value; a `ValueError` from it counts as a damaged answer and is retried.
-            params: of the query, beside those in the URL.
-            json: body to send.
-            headers: beside the client's own.
-            attempts: tries, instead of the settings' number.
+            url: the absolute URL.
+            parse: turns the body into a value; a `ValueError` from it means a damaged answer, which is retried.
+            params: query parameters, in addition to those of the URL.
+            json: the body to send.
+            headers: in addition to the client's own.
+            attempts: the number of tries, instead of that of the settings.
 
         Raises:
-            TooMuchError: still failing with a status that a smaller page may cure.
-            HttpStatusError: refused or still failing with another status.
+            TooMuchError: every try failed with a status for which a smaller page may help.
+            HttpStatusError: every try failed with another error status.
             SourceError: no usable answer after every try.
         """
         tries = retry_options(attempts or self.settings.attempts, self.settings.deadline, self._note_retry)
@@ -170,7 +170,7 @@ class HttpClient:
         return limiter_for(origin(url), self.settings.concurrency, self.settings.rate_limit)
 
     async def _send(self, method: str, url: str, options: dict[str, Any]) -> _Answer:
-        """One try, redirects within the origin included."""
+        """One try, including redirects within the origin."""
         here = url
         for _ in range(_MOST_REDIRECTS):
             answer = await self._exchange(method, here, await self._with_credentials(here, options))
@@ -202,7 +202,7 @@ class HttpClient:
             except TimeoutError:
                 raise TryAgainError(f"no whole answer within {self.settings.timeout:g} s") from None
             except (aiohttp.InvalidURL, ValueError):
-                raise SourceError(f"{public_url(url)}: is not a URL that can be asked") from None
+                raise SourceError(f"{public_url(url)}: is not a usable URL") from None
             except (aiohttp.ClientError, ConnectionError) as error:
                 raise TryAgainError(one_line(error)) from None
 

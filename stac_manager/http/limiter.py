@@ -1,7 +1,7 @@
-"""One limiter a host, through which every request of the process goes: bounded, rate-limited, slower when told.
+"""One limiter a host for all requests of the process: it bounds their number and rate, and slows down on request.
 
-It belongs to the process and not to an event loop, so that it holds for every `asyncio.run`, for every thread and for
-requests without a loop alike.
+A limiter belongs to the process and not to an event loop. So it applies to every `asyncio.run`, to every thread and to
+requests without an event loop.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ __all__ = ["HostLimiter", "limiter_for"]
 log = logging.getLogger(__name__)
 
 _CALM = 1.0
-"""Seconds in which refusals count as one: all requests under way are refused together."""
+"""Seconds in which several throttled requests count as one: a host throttles all current requests together."""
 
 _USUAL_BOUND = 5
-"""Requests at once to a host for which nobody said how many."""
+"""Requests at once to a host without a configured limit."""
 
 
 class HostLimiter:
     """Bounds requests to one host.
 
-    When the host refuses (429, or 503 with `Retry-After`), the bound is halved and all requests pause until the host's
-    time expires; each round of successes widens it by one again.
+    When the host throttles (429, or 503 with `Retry-After`), the bound is halved, and all requests pause until
+    `Retry-After` expires. Each round of successful requests raises the bound by one again.
 
-    Where callers come with different limits, the strictest ones hold until the process ends: what one workflow promised
-    to the host, another one must not break.
+    If callers have different limits, the strictest ones apply until the process ends, so that one workflow does not
+    exceed the limit that another workflow has set for the host.
     """
 
-    # aiolimiter belongs to one event loop. Libraries that belong to none (pyrate-limiter, limits) count requests in a
-    # time, but know no bound of what is under way and no pause; beside these the token bucket is ten lines.
+    # aiolimiter belongs to one event loop. Libraries without a loop (pyrate-limiter, limits) limit the rate, but they
+    # neither bound the number of current requests nor pause them; the token bucket itself is only ten lines.
 
     def __init__(self, name: str, concurrency: int | None = None, rate_limit: float | None = None) -> None:
         self.name = name
@@ -51,12 +51,12 @@ class HostLimiter:
         self._tokens = 0.0
         self._filled_at = 0.0
         self._waiting: dict[Future[None], asyncio.AbstractEventLoop | None] = {}
-        # reentrant, since the garbage collector may end an abandoned coroutine, and so a slot, at any time
+        # reentrant: the garbage collector may end an abandoned coroutine, and so free a slot, at any time
         self._lock = threading.RLock()
         self.limit(concurrency, rate_limit)
 
     def limit(self, concurrency: int | None, rate_limit: float | None) -> None:
-        """Ask for no more than this from now on; None says nothing."""
+        """Apply these limits from now on; None sets no limit."""
         with self._lock:
             if concurrency is not None:
                 self.bound = min(self.bound, concurrency) if self.most is not None else concurrency
@@ -66,21 +66,21 @@ class HostLimiter:
             elif rate_limit is not None and self.rate is not None:
                 self.rate = min(self.rate, rate_limit)
 
-    def slot(self, patience: float | None = None) -> _Passage:
-        """A turn, held for the time of one request: `with` waits in this thread, `async with` in this event loop.
+    def slot(self, patience: float | None = None) -> _Slot:
+        """A slot for the time of one request: `with` waits in this thread, `async with` in this event loop.
 
-        Without `async` it must not be used where an event loop runs, which it would block.
+        Do not use plain `with` in an event loop: it would block the loop.
 
         Args:
             patience: the longest pause, in seconds, to wait for.
 
         Raises:
-            SourceError: when it is entered, if the host's pause is longer.
+            SourceError: on entry, if the host's pause is longer.
         """
-        return _Passage(self, patience)
+        return _Slot(self, patience)
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> Future[None]:
-        """Queue for a turn, which has come when the future is done; the loop is the one that waits for it."""
+        """Queue for a slot, which is free when the future is done; `loop` is the event loop that waits for it."""
         turn: Future[None] = Future()
         with self._lock:
             self._waiting[turn] = loop
@@ -88,7 +88,7 @@ class HostLimiter:
         return turn
 
     def leave(self, turn: Future[None]) -> None:
-        """Give a turn back, whether it has come or not."""
+        """Give a slot back, or leave the queue."""
         with self._lock:
             if turn.cancel():
                 self._waiting.pop(turn, None)
@@ -100,13 +100,13 @@ class HostLimiter:
         while self._waiting and self.under_way < self.bound:
             turn = next(iter(self._waiting))
             loop = self._waiting.pop(turn)
-            # whose event loop has cancelled it, or is closed, waits no longer
+            # skip waiters that were cancelled or whose event loop is closed
             if not (loop and loop.is_closed()) and turn.set_running_or_notify_cancel():
                 self.under_way += 1
                 turn.set_result(None)
 
     def delay(self, patience: float | None) -> float:
-        """Seconds until it is worth asking again; 0 starts a request.
+        """Seconds to wait before a request; 0: the request may start.
 
         Raises:
             SourceError: the host's pause is longer than `patience`.
@@ -115,8 +115,8 @@ class HostLimiter:
             now = time.monotonic()
             pause = self._opens_at - now
             if patience is not None and pause > patience:
-                most = f"and one may take {patience:g} s"
-                raise SourceError(f"{self.name}: wants no request for {pause:.0f} s more, {most}")
+                most = f"but a request may take {patience:g} s only"
+                raise SourceError(f"{self.name}: asks for no requests for another {pause:.0f} s, {most}")
             if pause > 0:
                 return pause
             if self.rate is None:
@@ -124,20 +124,20 @@ class HostLimiter:
             self._tokens = min(_burst(self.rate), self._tokens + (now - self._filled_at) * self.rate)
             self._filled_at = now
             if self._tokens < 1:
-                # a little more, since a clock that is too coarse would find it short of one again
+                # a little more, because with a coarse clock the bucket might still lack a token
                 return (1 - self._tokens) / self.rate + 0.001
             self._tokens -= 1
             return 0.0
 
     def refused(self, wait: float) -> None:
-        """The host asked for less: all requests pause for `wait` seconds, and then half as many run at once."""
+        """The host throttled: all requests pause for `wait` seconds, and then half as many run at once."""
         with self._lock:
             now = time.monotonic()
             self._opens_at = max(self._opens_at, now + wait)
             self._successes = 0
             if now - self._cut_at >= _CALM and self.bound > 1:
                 self.bound //= 2
-                log.info("%s asks for less: %d requests at once from now on", self.name, self.bound)
+                log.info("%s asks for fewer requests: from now on %d at once", self.name, self.bound)
             self._cut_at = now
 
     def succeeded(self) -> None:
@@ -150,11 +150,11 @@ class HostLimiter:
                 self._hand_on()
 
 
-class _Passage:
-    """One turn; leaving never waits, so that a slot is given back also where an event loop is closed."""
+class _Slot:
+    """A slot for one request. Leaving never waits, so the slot is freed even if its event loop is closed."""
 
-    def __init__(self, gate: HostLimiter, patience: float | None) -> None:
-        self._limiter_of = gate
+    def __init__(self, limiter: HostLimiter, patience: float | None) -> None:
+        self._limiter_of = limiter
         self._patience = patience
 
     def __enter__(self) -> None:
@@ -175,7 +175,7 @@ class _Passage:
         try:
             if not self._turn.done():
                 await asyncio.wrap_future(self._turn)
-            while delay := self._limiter_of.delay(self._patience):  # noqa: ASYNC110 - no event tells of time
+            while delay := self._limiter_of.delay(self._patience):  # noqa: ASYNC110 - there is no event for time
                 await asyncio.sleep(delay)
         except BaseException:
             self._limiter_of.leave(self._turn)
@@ -186,18 +186,18 @@ class _Passage:
 
 
 def _burst(rate: float) -> float:
-    """Requests that may come at once: half a second's, since a full second's would come as one burst at the start."""
+    """Requests that may start together: those of half a second, to keep the burst at the start small."""
     return max(1.0, rate / 2)
 
 
 _Place = tuple[str, str, int | None]
 _limiters: dict[_Place, HostLimiter] = {}
-# a forked process (Celery's workers) has none of the threads that hold slots
+# a forked process (a Celery worker) does not have the threads that hold slots
 os.register_at_fork(after_in_child=_limiters.clear)
 
 
 def limiter_for(place: _Place, concurrency: int | None = None, rate_limit: float | None = None) -> HostLimiter:
-    """The limiter of an origin: the same for everybody in the process; the strictest limits hold."""
-    gate = _limiters.get(place) or _limiters.setdefault(place, HostLimiter(place[1]))
-    gate.limit(concurrency, rate_limit)
-    return gate
+    """The limiter of an origin, one for the whole process; the strictest limits apply."""
+    limiter = _limiters.get(place) or _limiters.setdefault(place, HostLimiter(place[1]))
+    limiter.limit(concurrency, rate_limit)
+    return limiter

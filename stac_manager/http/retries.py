@@ -1,4 +1,4 @@
-"""When a request is tried again, and after how long: the same for requests with and without an event loop."""
+"""When a request is tried again, and after what time. The rules are the same with and without an event loop."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["PASSING", "TryAgainError", "retry_after", "retry_options"]
 log = logging.getLogger(__name__)
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may pass."""
+"""Statuses of failures that may be temporary."""
 
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
 _THROTTLED_FACTOR = 4
-"""How many times as often a request is tried that the host only wants later."""
+"""A throttled request is tried this many times as often as a failed one: the host works, it only asks to wait."""
 
 
 class TryAgainError(Exception):
-    """A failure that may pass; `wait` is what the server asked for, in seconds."""
+    """A failure that may be temporary; `wait` is the time that the server asked for, in seconds."""
 
     def __init__(self, reason: str, *, wait: float | None = None, status: int | None = None) -> None:
         super().__init__(reason)
@@ -36,12 +36,12 @@ class TryAgainError(Exception):
 
     @property
     def throttled(self) -> bool:
-        """Whether the server only wants fewer requests."""
+        """Whether the server asks for fewer requests."""
         return self.status == 429 or (self.status == 503 and self.wait is not None)
 
     @property
     def pause(self) -> float:
-        """Seconds for which a server that throttles is left alone."""
+        """Seconds without requests for a server that throttles."""
         return 0.5 if self.wait is None else self.wait
 
 
@@ -49,7 +49,7 @@ def retry_options(attempts: int, deadline: float, note: Callable[[], None] = lam
     """The arguments of `tenacity.Retrying` and `AsyncRetrying`.
 
     Args:
-        attempts: tries before the request counts as failed; four times as many where the host only wants fewer.
+        attempts: tries before the request counts as failed; four times as many if the host throttles.
         deadline: seconds for all tries and waits together.
         note: called before each further try.
     """
@@ -82,7 +82,7 @@ def _wait(state: RetryCallState) -> float:
     error = _error_of(state)
     backoff = float(_BACKOFF(state))
     if isinstance(error, TryAgainError) and error.wait is not None:
-        # those who were refused together do not all knock again at once
+        # a random part, so that requests that were throttled together do not all start again together
         return error.wait + min(backoff, 0.2 * state.attempt_number)
     return backoff
 

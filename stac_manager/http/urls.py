@@ -1,4 +1,4 @@
-"""What of a URL may be shown, and when two URLs speak to the same server."""
+"""Which parts of a URL may be shown, and whether two URLs have the same origin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password, query and fragment: what may stand in a message."""
+    """The URL without user, password, query and fragment, safe to show in a message."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "(an address that cannot be read)"
+        return "(an unreadable URL)"
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="", fragment="").geturl()
 

@@ -1,4 +1,8 @@
-"""Fetch items: from a source, by windows of time or by ids, each item once and in the order of ids."""
+"""Fetch items from a source, by time window or by ids; each item comes once, and items are sorted by id.
+
+What belongs here: sources, deduplication of what they send, and the assignment of items to partitions. What does not:
+when to fetch, and where the items are stored (see `stac_manager.pipeline`).
+"""
 
 from __future__ import annotations
 
@@ -75,7 +79,7 @@ class IngestModule:
         since: Since | None = None,
         seconds: float | None = None,
     ) -> FetchFacts:
-        """Fetch the closed window (None: everything), or what was updated of it since an instant.
+        """Fetch the closed window (None: everything), or only its items that were updated since an instant.
 
         Raises:
             SourceError: the source failed or is not complete.
@@ -85,7 +89,7 @@ class IngestModule:
         return asyncio.run(asyncio.wait_for(fetched, seconds))
 
     def find(self, ids: Sequence[str], on_progress: ProgressCallback | None = None) -> FetchFacts:
-        """Fetch the items with these ids, whatever their time; ids that the source does not have bring nothing.
+        """Fetch the items with these ids, at any time; an id that the source does not have gives no item.
 
         Raises:
             SourceError: the source failed.
@@ -105,12 +109,12 @@ class IngestModule:
 
     @property
     def received(self) -> int:
-        """Every member of every page: items with repeats, what is none, and what was not asked for."""
+        """The number of members of all pages: items, repeated items, rejected items, and items not requested."""
         return self.items.received + self.rejected_items.received + self.outside
 
     @property
     def duplicates(self) -> int:
-        """What came again under an id, or as a refusal, that was there already."""
+        """The number of items and rejected items that came more than once."""
         return self.received - self.outside - len(self.items) - len(self.rejected_items)
 
     def __iter__(self) -> Iterator[BufferedItem]:

@@ -1,7 +1,7 @@
-"""An item as a source gave it: its bytes, and what a fetch must know of it.
+"""An item as the source sent it: its bytes, and the members that a fetch needs.
 
-Id, collection and times are read from the bytes without building the item; numbers keep the spelling that the source
-gave them.
+Id, collection and times are parsed from the bytes; the rest of the item is not built. So numbers keep the spelling of
+the source.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True, slots=True)
 class FetchedItem:
-    """An item as it was sent, and what a fetch must know of it."""
+    """An item as the source sent it, and the members that a fetch needs."""
 
     id: str
     line: bytes
     """One line of JSON."""
     collection: str | None
     updated: str
-    """In a form whose order is that of time; empty where the item does not say."""
+    """`updated` as a text that sorts by time; empty if the item has none."""
     times: dict[str, Any]
     """`datetime`, `start_datetime` and `end_datetime` as the item has them."""
 
@@ -60,7 +60,7 @@ class FetchedItem:
         return item_time({"properties": self.times})
 
     def updated_at(self) -> datetime | None:
-        """`updated` as an instant; None where the item does not say."""
+        """`updated` as an instant; None if the item has none."""
         return datetime.fromisoformat(self.updated).replace(tzinfo=UTC) if self.updated else None
 
     def interval(self) -> tuple[datetime, datetime] | None:
@@ -73,11 +73,11 @@ class FetchedItem:
 
 
 def parse_item(line: bytes, secrets: frozenset[str] = frozenset()) -> FetchedItem | RejectedItem:
-    """A line of JSON as an item, freed of secrets; or why it is none.
+    """Parse a line of JSON as an item and remove secrets; a line that is no item becomes a `RejectedItem`.
 
     Args:
         line: strict JSON.
-        secrets: query parameters, in lower case, that must not stay in any href.
+        secrets: query parameters, in lower case, to remove from every href.
     """
     if secrets or b"\n" in line or any(sign in line for sign in SECRET_MARKERS):
         return item_of(loads(line), secrets, line)
@@ -93,7 +93,7 @@ def parse_item(line: bytes, secrets: frozenset[str] = frozenset()) -> FetchedIte
 
 
 def item_of(value: Any, secrets: frozenset[str] = frozenset(), line: bytes = b"") -> FetchedItem | RejectedItem:
-    """The same for a value that is parsed already; `line` are its bytes, where they are at hand."""
+    """The same for a parsed value; `line` has its bytes, if they are known."""
     problem = item_problem(value)
     if problem is not None:
         item_id = value.get("id") if isinstance(value, dict) else None

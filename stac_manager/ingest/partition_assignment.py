@@ -1,4 +1,7 @@
-"""Which partition an item belongs to, if any."""
+"""Which partition an item belongs to, if any.
+
+The windows of the partitions themselves are in `stac_manager.partitioning`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,11 @@ __all__ = [
 
 
 def target_partition(item: Item, scheme: PartitionScheme) -> str | None:
-    """The partition that an item belongs to; None where it belongs to none. It may be a partition of the future.
+    """The partition that an item belongs to, or None. It may be a partition of the future.
 
-    An item belongs by `datetime`, else `start_datetime`. One that is dated before the first partition, after the last
-    one, or outside of the temporal filter belongs to none. Searches match the range of an item that has one. Where
-    `datetime` lies so far outside of it that a search does not find the item there, it belongs by `start_datetime`.
+    `datetime` decides, else `start_datetime`. An item before the first partition, after the last one, or outside of the
+    temporal filter belongs to none. If an item has a time range, searches match that range. If `datetime` is so far
+    outside of the range that a search does not find the item there, `start_datetime` decides.
 
     Raises:
         ValueError: the item has no time at all, or one that cannot be read.
@@ -52,9 +55,9 @@ def belongs_to(item: Item, key: str, scheme: PartitionScheme) -> bool:
 
 
 def is_surely_found(item: Item, key: str, scheme: PartitionScheme) -> bool:
-    """Whether an item belongs to this partition, and every search for its window finds it.
+    """Whether an item belongs to this partition, and a search of its window finds the item on every server.
 
-    Some servers search by `datetime` and others by the range, where an item has both.
+    If an item has both a `datetime` and a range, some servers search by `datetime` and others by the range.
 
     Raises:
         ValueError: the item has no time at all, or one that cannot be read.
@@ -67,7 +70,7 @@ def is_surely_found(item: Item, key: str, scheme: PartitionScheme) -> bool:
 
 
 def is_out_of_its_range(item: Item, key: str, scheme: PartitionScheme) -> bool:
-    """Whether `datetime` lies in this partition, and so far outside of the item's range that it belongs to another one.
+    """Whether `datetime` is in this partition, but so far outside of the item's range that the item belongs elsewhere.
 
     Raises:
         ValueError: the item has no time at all, or one that cannot be read.
@@ -77,7 +80,7 @@ def is_out_of_its_range(item: Item, key: str, scheme: PartitionScheme) -> bool:
 
 
 def why_in_no_partition(item: Item, scheme: PartitionScheme, now: datetime) -> str:
-    """Why an item belongs to no partition that exists, in a few words."""
+    """Why an item belongs to no existing partition, in a few words."""
     try:
         instant, interval = _times_of(item)
     except ValueError as error:
@@ -91,7 +94,7 @@ def why_in_no_partition(item: Item, scheme: PartitionScheme, now: datetime) -> s
 
 
 def _bound(instant: datetime, scheme: PartitionScheme, now: datetime) -> tuple[datetime, str]:
-    """Which end of what an instant lies beyond."""
+    """The limit that an instant is beyond, and the name of that limit."""
     if instant < scheme.first:
         return scheme.first, "the first partition starts"
     last = now if scheme.end is None else min(now, scheme.end)
@@ -118,11 +121,11 @@ def _meets(interval: tuple[datetime, datetime], window: Window) -> bool:
 
 
 Assignment = HashedItem | RejectedItem | None
-"""What an item is to a partition; None: it belongs to another one, or to none."""
+"""The result of an assignment; None: the item belongs to another partition, or to none."""
 
 
 def partition_of(item: Item, scheme: PartitionScheme, now: datetime) -> str | None:
-    """The partition that an item belongs to; None where there is no such partition by now, or the item has no time."""
+    """The existing partition that an item belongs to; None if it does not exist yet, or the item has no time."""
     try:
         target = target_partition(item, scheme)
     except ValueError:
@@ -132,7 +135,7 @@ def partition_of(item: Item, scheme: PartitionScheme, now: datetime) -> str | No
 
 @dataclass
 class Unassigned:
-    """Items that belong to no partition: how many, and the first of them with the reason."""
+    """Items that belong to no partition: their number, and the first one with the reason."""
 
     count: int = 0
     example: str = ""
@@ -152,13 +155,13 @@ class PartitionAssigner:
         self.newest: datetime | None = None
         """The latest `updated` that does not lie in the future."""
         self.unassigned = Unassigned()
-        """Those that were judged and belong to no partition."""
+        """The items that belong to no partition."""
 
     def __call__(self, entry: BufferedItem) -> Assignment:
-        """The item with its hash, a reason to reject it, or None where it belongs to another partition or to none."""
+        """The item with its hash, or a rejected item, or None if it belongs to another partition or to none."""
         item_id, line = entry
         if self.is_elsewhere(entry):
-            self._pass_over(item_id, loads(line))
+            self._count_unassigned(item_id, loads(line))
             return None
         try:
             item = loads_exactly(line)
@@ -169,14 +172,15 @@ class PartitionAssigner:
                 return RejectedItem(item_id, "TimeOutsideItsRange", _OUT_OF_RANGE, "raw_items", item)
         except ValueError as error:
             return RejectedItem(item_id, "NoTime", str(error), "raw_items", item)
-        self._note(item)
+        self._note_updated(item)
         return item_id, content_hash(item), line
 
     def is_elsewhere(self, entry: BufferedItem) -> bool:
-        """Whether an item belongs to another partition or to none: its time meets this one as a range, or on its edge.
+        """Whether an item belongs to another partition or to none.
 
-        An item that only its `datetime` brought here, and that belongs to another one by its range, is rejected here:
-        a source that searches by `datetime` does not find it there.
+        A search finds such an item if its range overlaps this partition, or if its time is on the edge. One exception:
+        an item whose `datetime` is in this partition, but whose range is in another one, is rejected here. A source
+        that searches by `datetime` does not find it in the other partition.
         """
         try:
             item = loads(entry[1])
@@ -185,11 +189,11 @@ class PartitionAssigner:
         except ValueError:
             return False
 
-    def _pass_over(self, item_id: str, item: Item) -> None:
+    def _count_unassigned(self, item_id: str, item: Item) -> None:
         if partition_of(item, self._scheme, self._now) is None:
             self.unassigned.add(item_id, why_in_no_partition(item, self._scheme, self._now))
 
-    def _note(self, item: Item) -> None:
+    def _note_updated(self, item: Item) -> None:
         updated: Any = item["properties"].get("updated")
         try:
             instant = parse_rfc3339(updated)
@@ -203,5 +207,5 @@ _OUT_OF_RANGE = "`datetime` lies outside of `start_datetime` and `end_datetime`,
 
 
 def rejection_key(rejection: RejectedItem) -> tuple[str | None, str, str]:
-    """What makes a refusal the same as an earlier one."""
+    """The key of a rejected item; equal for the same rejection of an earlier run."""
     return rejection.item_id, rejection.error_type, content_hash(rejection.source_data)

@@ -1,4 +1,7 @@
-"""What a source of items is: it yields the items of a window, and tells what of it changed."""
+"""The interface of a source: it yields the items of a window, and reports whether a window changed.
+
+What belongs here: what every source must offer, and the types it exchanges with a fetch. What does not: any one source.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_FILTER", "FetchFacts", "Page", "PageSink", "Probe", "Since", "Source", "SourceType"]
 
 NO_FILTER = "no"
-"""What `Source.detect_updated_filter` gives for a source that cannot be asked for changes."""
+"""The result of `Source.detect_updated_filter` for a source that cannot filter by `updated`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,74 +30,74 @@ class Since:
 
     instant: datetime
     updated_filter: str
-    """What `Source.detect_updated_filter` gave; only the source knows what it means."""
+    """The result of `Source.detect_updated_filter`; only the source knows its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one request brought."""
+    """The result of one request."""
 
     items: Sequence[FetchedItem]
     rejected_items: Sequence[RejectedItem] = ()
     """Members of the page that are no items, or not strict JSON."""
     outside: int = 0
-    """Items that were not asked for: of another collection, or another time."""
+    """Items that were not requested: of another collection, or of another time."""
 
     @property
     def received(self) -> int:
-        """How many members the page had."""
+        """The number of members of the page."""
         return len(self.items) + len(self.rejected_items) + self.outside
 
 
 PageSink = Callable[[Page, int | None], None]
-"""Takes each page as it arrives, in any order, and how many items are expected in all, where that is known."""
+"""Called with each page, in any order, and with the total number of items expected, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A cheap look at a window: if the fingerprint is as before, nothing that the look shows has changed."""
+    """A cheap check of a window: an equal fingerprint means that the probe found no change."""
 
     fingerprint: str
     matched: int | None
-    """How many items the source says the window has; None where it does not say."""
+    """The source's count of the window's items; None if it gives none."""
 
 
 @dataclass(slots=True)
 class FetchFacts:
-    """How a fetch went, for people and for the proof that it is complete."""
+    """Numbers of a fetch, for people and for the proof that it is complete."""
 
     slices: int = 0
-    """Time slices that were read to their ends."""
+    """Time slices that were proven complete."""
     splits: int = 0
-    """Slices that could not be proven complete, and were cut and read again."""
+    """Slices that could not be proven complete, and were read again."""
     pages: int = 0
     requests: int = 0
     retries: int = 0
     received_bytes: int = 0
     matched: int | None = None
-    """Items that the source claimed for the whole window; None where it made no claim, or one that proved false."""
+    """The source's count for the whole window; None if it gave none, or a wrong one."""
 
 
 class Source(Protocol):
-    """A place that items come from, for one collection."""
+    """A source of the items of one collection."""
 
     @property
     def host(self) -> str:
-        """The host that answers, for limits that span runs."""
+        """The host that answers, for limits across runs."""
         ...
 
     def collection(self) -> dict[str, Any]:
-        """The STAC Collection as the source has it."""
+        """The STAC Collection as the source serves it."""
         ...
 
     async def probe(self, window: Window) -> Probe:
-        """Look at a window with one request, or two where items do not say when they were updated."""
+        """Check a window with one request, or with two if its items have no `updated`."""
         ...
 
     async def newest(self, window: Window) -> datetime | None:
         """The latest `updated` of the window's items that is not in the future.
 
-        None where the source does not sort by it, or items do not say it.
+        None if the source does not sort by `updated`, or items do not have it.
 
         Raises:
             SourceError: the source failed.
@@ -102,9 +105,9 @@ class Source(Protocol):
         ...
 
     async def detect_updated_filter(self, window: Window) -> str | None:
-        """How the source can be asked for what was updated since an instant, tested against known items of the window.
+        """How the source filters by `updated`, tested against known items of the window.
 
-        `NO_FILTER` where it cannot; None where the window has no item to test with, so that it is to be asked again.
+        `NO_FILTER` if it cannot; None if the window has no item to test with, so that the test must be repeated later.
 
         Raises:
             SourceError: the source failed.
@@ -114,34 +117,34 @@ class Source(Protocol):
     async def fetch(
         self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
     ) -> FetchFacts:
-        """Hand every item that the source has in the closed window to `sink`; items may come more than once.
+        """Pass every item of the closed window to `sink`; an item may come more than once.
 
         Args:
-            window: None takes the whole collection.
-            sink: takes the pages as they arrive.
-            limit: stop when this many different items have come.
-            since: only what was updated at or after an instant.
+            window: None: the whole collection.
+            sink: called with each page.
+            limit: stop after this many different items.
+            since: only items that were updated at or after an instant.
 
         Raises:
-            SourceError: the source failed, or ignores `since`; what reached the sink is not the whole.
-            IncompleteError: the source has more than it gave, or it cannot be shown that it has not.
+            SourceError: the source failed, or ignores `since`; the sink did not get all items.
+            IncompleteError: the source has more items than it sent, or it cannot be proven that it sent all.
         """
         ...
 
     async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
-        """Hand every item with one of these ids to `sink`, whatever its time, if it passes the filters.
+        """Pass every item with one of these ids to `sink`, at any time, if it passes the filters.
 
-        Ids that the source does not have bring nothing. Where a source gives items by their ids only, and not by ids
-        and filters together, they come as they are found.
+        An id that the source does not have gives no item. A source that cannot combine ids with filters may pass items
+        that the filters exclude.
 
         Raises:
-            SourceError: the source failed; what did not reach the sink may be there all the same.
+            SourceError: the source failed; an item that did not reach the sink may still exist.
         """
         ...
 
 
 class SourceType(Protocol):
-    """A type of source, as `source.type` of a workflow names it; registered in `stac_manager.registry.SOURCES`."""
+    """A type of source, named by `source.type` of a workflow and registered in `stac_manager.registry.SOURCES`."""
 
     @property
     def config(self) -> type[BaseSourceConfig]:
@@ -149,5 +152,5 @@ class SourceType(Protocol):
         ...
 
     def build(self, workflow: Workflow, collection: str) -> Source | ReadOnceSource:
-        """The source of a collection. Must not ask the network: definitions are loaded with it."""
+        """The source of a collection. It must not use the network, because loading the definitions calls it."""
         ...

@@ -1,6 +1,6 @@
-"""What is taken out of items before they are kept: signatures and keys in addresses and storage options.
+"""Remove secrets from items before they are stored: signatures and keys in URLs and storage options.
 
-They are secrets, and soon stale.
+Signatures also expire soon, so a stored one is of no use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 __all__ = ["SECRET_MARKERS", "redact_in_place"]
 
 SECRET_MARKERS = (b"?", b"@", b"storage_options")
-"""Where none of these bytes is in an answer, there is nothing to take out."""
+"""An answer without any of these bytes has no secrets."""
 
 _AZURE = frozenset(
     {
@@ -42,7 +42,7 @@ _AZURE = frozenset(
         "expires",
     }
 )
-"""Parts of a shared access signature: secrets only beside `sig`."""
+"""Parts of a shared access signature; they are removed only together with `sig`."""
 
 _ALWAYS = frozenset(
     {
@@ -62,7 +62,7 @@ _ALWAYS = frozenset(
 
 
 _OPTIONS = "storage_options"
-"""Members whose names end so say how fsspec, and what is like it, opens a store: `xarray:storage_options`, …"""
+"""Members whose name ends with this are options of fsspec and similar libraries: `xarray:storage_options`, …"""
 
 _SECRET_OPTIONS = (
     "authorization",
@@ -79,23 +79,23 @@ _SECRET_OPTIONS = (
     "signature",
     "token",
 )
-"""How the names of secret options end, in lower case and without `_` and `-`."""
+"""Endings of the names of secret options, in lower case and without `_` and `-`."""
 
 _WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
-"""Values of gcsfs' `token` that name a way to get one."""
+"""Values of gcsfs' `token` that are no token but name a way to get one."""
 
 
 def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
-    """Free a JSON value of user names, passwords, signatures and keys, in place; the rest stays.
+    """Remove user names, passwords, signatures and keys from a JSON value, in place.
 
-    They are looked for in every `href`, and in members whose names end in `storage_options`.
+    They are removed from every `href`, and from members whose names end in `storage_options`.
 
     Args:
         value: an item, a collection, or a part of one.
-        names: further query parameters that are secrets, in lower case.
+        names: further secret query parameters, in lower case.
 
     Returns:
-        Whether anything was taken out.
+        Whether anything was removed.
     """
     changed = False
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -1,7 +1,7 @@
-"""Sources that are read once, as a table or a static catalog: their items are routed to the windows they lie in.
+"""Sources that are read once, such as a table or a static catalog: each item is routed to the windows of its time.
 
-What belongs here: the interface of such a source, and the `RoutedSource` that makes a full `Source` of it. A chain asks
-it for one window after the other; the source itself is read when it is first asked, and again when it has changed.
+What belongs here: the interface of such a source, and `RoutedSource`, which makes a full `Source` of it. A chain
+requests one window after the other. The source itself is read at the first request, and again after it has changed.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from stac_manager.times import Window
 __all__ = ["ReadOnceSource", "RoutedSource"]
 
 _PAGE = 500
+"""Items passed to the sink at once; it bounds memory."""
 
 
 @runtime_checkable
 class ReadOnceSource(Protocol):
-    """A source that cannot be asked for a window, so that all of it is read at once."""
+    """A source that cannot be read by window, so that all of it is read at once."""
 
     @property
     def host(self) -> str:
-        """The host that answers, for limits that span runs; empty for local files."""
+        """The host that answers, for limits across runs; empty for local files."""
         ...
 
     def collection(self) -> dict[str, Any]:
-        """The STAC Collection as the source has it; at least its `id`."""
+        """The STAC Collection as the source serves it; at least its `id`."""
         ...
 
     async def fingerprint(self) -> str:
-        """A short text that changes when anything in the source does, found cheaply (as by ETag or file size and time).
+        """A short text that changes whenever the source changes; it must be cheap to get (ETag, file size and time).
 
         Raises:
             SourceError: the source failed.
@@ -49,10 +50,10 @@ class ReadOnceSource(Protocol):
         ...
 
     async def read(self, sink: PageSink) -> FetchFacts:
-        """Hand every item to `sink`, in pages of any size and in any order.
+        """Pass every item to `sink`, in pages of any size and in any order.
 
         Raises:
-            SourceError: the source failed; what reached the sink is not the whole.
+            SourceError: the source failed; the sink did not get all items.
         """
         ...
 
@@ -65,11 +66,11 @@ WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
 """
 
 _ALWAYS = ("", "~")
-"""Sorts before and after every time."""
+"""Texts that sort before and after every time."""
 
 
 class _ItemsByTime(DiskBuffer):
-    """Items by id, found by the time they lie in. Of several with one id the one updated last is kept."""
+    """Items by id, with an index by time. Of several items with one id, the one updated last is kept."""
 
     tables = (
         "CREATE TABLE items (id TEXT PRIMARY KEY, updated TEXT, line BLOB, first TEXT, last TEXT)",
@@ -77,14 +78,14 @@ class _ItemsByTime(DiskBuffer):
     )
 
     def add(self, items: Sequence[FetchedItem]) -> None:
-        """Take items over."""
+        """Store items."""
         with self.writing():
             self.db.executemany(
                 _KEEP_THE_NEWER, [(item.id, item.updated, item.line, *_time_range(item)) for item in items]
             )
 
     def within(self, window: Window | None) -> Iterator[FetchedItem]:
-        """The items that lie in the closed window, and those whose time cannot be read, sorted by id."""
+        """The items of the closed window, and those whose time cannot be read, sorted by id."""
         low, high = (_sortable(window.start), _sortable(window.end)) if window else _ALWAYS
         query = "SELECT line FROM items WHERE first <= ? AND last >= ? ORDER BY id"
         for (line,) in self.db.execute(query, (high, low)):
@@ -94,7 +95,7 @@ class _ItemsByTime(DiskBuffer):
 
 
 def _time_range(item: FetchedItem) -> tuple[str, str]:
-    """What of time a search by window finds the item in: its instant, and its range."""
+    """The earliest and latest time at which a search finds the item, from its instant and its range."""
     try:
         instant, interval = item.instant(), item.interval()
     except ValueError:
@@ -110,7 +111,7 @@ def _sortable(instant: datetime) -> str:
 
 @dataclass
 class _Snapshot:
-    """The items of a source as they were read last, on disk."""
+    """The items of a source at its last read, on disk."""
 
     fingerprint: str
     items: _ItemsByTime
@@ -120,10 +121,10 @@ class _Snapshot:
 
 @dataclass(eq=False)
 class RoutedSource:
-    """A `Source` over one that is read once.
+    """A `Source` made of a source that is read once.
 
-    Items that are rejected belong to no window, so they come with each; quarantine then shows them in every partition
-    that was read.
+    A rejected item belongs to no window, so every window includes it. Quarantine then has it in every partition that
+    was fetched.
     """
 
     source: ReadOnceSource
@@ -139,7 +140,7 @@ class RoutedSource:
         return self.source.collection()
 
     async def probe(self, window: Window) -> Probe:
-        """A hash of all items in the window, and how many they are."""
+        """A hash of all items in the window, and their number."""
         snapshot = await self._current()
         digest, count = hashlib.sha256(), 0
         for item in snapshot.items.within(window):
@@ -148,17 +149,17 @@ class RoutedSource:
         return Probe(digest.hexdigest()[:16], count)
 
     async def newest(self, window: Window) -> datetime | None:
-        """None: the source is read whole, so there is no feed of changes to begin."""
+        """None: the source is always read completely, so it has no change feed."""
         return None
 
     async def detect_updated_filter(self, window: Window) -> str | None:
-        """`no`: the source cannot be asked for changes; windows are compared instead, at no cost."""
+        """`no`: the source cannot filter by `updated`. Windows are compared instead, without any request."""
         return "no"
 
     async def fetch(
         self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
     ) -> FetchFacts:
-        """Hand the items of the window to `sink`."""
+        """Pass the items of the window to `sink`."""
         snapshot = await self._current()
         matched = 0
         for page in batched(snapshot.items.within(window), _PAGE):
@@ -172,7 +173,7 @@ class RoutedSource:
         return FetchFacts(slices=1, matched=matched + len(rejected) if limit is None else None)
 
     async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
-        """Hand the items with these ids to `sink`."""
+        """Pass the items with these ids to `sink`."""
         wanted = set(ids)
         for page in batched((await self._current()).items.within(None), _PAGE):
             found = [item for item in page if item.id in wanted]
@@ -198,6 +199,6 @@ class RoutedSource:
                 rejected.add(page.rejected_items)
 
             await self.source.read(sink)
-            # removed with this object: a chain may ask for the next window at any time
+            # the files are removed with this object, because a chain may request another window at any time
             close = weakref.finalize(self, opened.pop_all().close)
         return _Snapshot(fingerprint, items, rejected, close)

@@ -1,7 +1,7 @@
 """Change the metadata of items.
 
 What belongs here: the interface of a transform, and the module that applies a list of them. Each built-in transform has
-a file of its own and a line in `stac_manager.registry`.
+its own file and a line in `stac_manager.registry`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class TransformModule:
     """Applies transforms to a stream of items.
 
     Args:
-        transforms: applied in this order; without any, items pass as they are.
+        transforms: applied in this order; without any, items stay unchanged.
     """
 
     def __init__(self, transforms: Sequence[Transform] = ()) -> None:
         self.transforms = tuple(transforms)
 
     def apply(self, items: Iterable[Item]) -> Iterator[Item | RejectedItem]:
-        """Every item after all transforms, in its order; what cannot be changed comes as a `RejectedItem`."""
+        """Every item after all transforms, in the same order; one that cannot be changed becomes a `RejectedItem`."""
         return apply_steps(self.transforms, items, "transformed")

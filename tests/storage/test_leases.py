@@ -198,7 +198,7 @@ def test_of_two_that_take_over_one_lease_one_is_first(memory: Storage) -> None:
 def test_a_store_without_conditional_writes_is_one_clear_line(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
     storage = Storage(f"{s3_url}/without")
-    expected = "^s3://catalogs/without/locks/a: cannot be locked: the store takes no conditional writes$"
+    expected = "^s3://catalogs/without/locks/a: cannot be locked: the store does not support conditional writes$"
     with pytest.raises(StorageError, match=expected), storage.lock(KEY):
         pass
 

@@ -1,4 +1,4 @@
-"""Items from a STAC API: search requests, page parsing, window scans, fetches by id."""
+"""Items from a STAC API: search requests, page parser, window scan, window probe, `updated` filter, fetch by ids."""
 
 from __future__ import annotations
 

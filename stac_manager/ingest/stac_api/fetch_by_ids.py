@@ -1,7 +1,8 @@
-"""Find items of a STAC API by their ids, in batches; one by one where the server does not hear ids.
+"""Fetch items of a STAC API by their ids, in batches; one by one if the server ignores `ids`.
 
-Others act on that an item is not there, so it must be certain: a batch that brings less than the server counts, or
-whose pages do not end, fails; and a server that finds nothing at all must find an item that it has.
+Callers delete items that are not found, so it must be certain that the source does not have them. So a batch fails if it
+gives fewer items than the server counts, or if its pages do not end. If a server finds no item at all, it is tested
+with the id of an existing item.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from stac_manager.quarantine import RejectedItem
 __all__ = ["FetchByIds"]
 
 _BATCH = 100
+"""Ids a request; it bounds how much a failed request must repeat."""
+
 _LONGEST_LIST = 2000
-"""Characters of ids in one URL; servers refuse URLs of 8 kB."""
+"""Characters of ids in one URL; servers reject URLs of 8 kB."""
 
 
 @dataclass
@@ -48,12 +51,12 @@ class FetchByIds:
     """One search for items by their ids.
 
     Args:
-        client: to ask with.
-        ask: fetches a page.
-        queries: the requests, with the workflow's filters.
-        sink: takes what is found.
-        page_size: items a page to ask for at most.
-        secrets: query parameters, in lower case, that must not stay in any href.
+        client: sends the requests.
+        fetch: fetches a page.
+        search_requests: builds the requests, with the workflow's filters.
+        sink: called with the pages of found items.
+        page_size: the greatest number of items a page.
+        secrets: query parameters, in lower case, to remove from every href.
     """
 
     def __init__(
@@ -78,11 +81,11 @@ class FetchByIds:
         self._facts = FetchFacts()
 
     async def run(self, ids: Sequence[str]) -> FetchFacts:
-        """Hand to the sink what is found.
+        """Pass the items that the server has to the sink.
 
         Raises:
             SourceError: the server failed.
-            IncompleteError: it has more of these items than it gave.
+            IncompleteError: the server has more of these items than it sent.
         """
         wanted = list(dict.fromkeys(ids))
         if self._honours_ids:
@@ -90,7 +93,7 @@ class FetchByIds:
             listed = [item_id for item_id in wanted if item_id not in set(alone)]
             await self._together([self._batch(batch) for batch in _batches(listed)])
             if listed and not self._found and self._honours_ids:
-                self._honours_ids = await self._finds_what_is_there()
+                self._honours_ids = await self._finds_known_item()
         if not self._honours_ids:
             alone = [item_id for item_id in wanted if item_id not in self._found]
         await self._one_by_one(alone)
@@ -127,7 +130,7 @@ class FetchByIds:
             await self._require_last_page(batch, last)
 
     async def _read(self, batch: _Batch) -> ApiPage:
-        """The last page of a batch, after all of them went to the sink."""
+        """Pass all pages of a batch to the sink; returns the last one."""
         attempts = self._attempts if len(batch.ids) == 1 else min(2, self._attempts)
         first = self._search_requests(None, batch.limit, ids=batch.ids)
         try:
@@ -143,7 +146,7 @@ class FetchByIds:
         raise AssertionError("the last page has no `next`")
 
     def _accept_page(self, batch: _Batch, page: ApiPage) -> int:
-        """Hand a page on; how many ids it had that the batch had not seen."""
+        """Pass a page to the sink; returns how many ids were new in this batch."""
         before = len(batch.found)
         wanted = set(batch.ids)
         batch.received += page.received
@@ -156,10 +159,10 @@ class FetchByIds:
 
     def _pass_on(self, wanted: set[str], page: Page) -> None:
         kept = [item for item in page.items if item.id in wanted and self._is_own(item)]
-        refused = [rejection for rejection in page.rejected_items if _may_be(rejection, wanted)]
-        self._found |= {item.id for item in kept} | {str(rejection.item_id) for rejection in refused}
+        rejected = [rejection for rejection in page.rejected_items if _may_be(rejection, wanted)]
+        self._found |= {item.id for item in kept} | {str(rejection.item_id) for rejection in rejected}
         self._facts.pages += 1
-        self._sink(Page(kept, refused, page.received - len(kept) - len(refused)), None)
+        self._sink(Page(kept, rejected, page.received - len(kept) - len(rejected)), None)
 
     def _is_own(self, item: FetchedItem) -> bool:
         if item.collection not in (self._search_requests.collection, None):
@@ -171,22 +174,20 @@ class FetchByIds:
             raise self._incomplete("the last page is full, and has no `next`")
         if last.matched is None or last.matched <= batch.received:
             return
-        # pgstac gives the count of a search it knows for a day; with an id that nobody has it is another search
-        nobody = uuid4().hex
-        again = _Batch([*batch.missing, nobody], batch.limit)
+        # pgstac caches the count of a search for a day; an unknown id makes it a different search
+        unknown_id = uuid4().hex
+        again = _Batch([*batch.missing, unknown_id], batch.limit)
         last = await self._read(again)
         if last.matched is None or last.matched <= again.received:
             return
-        nothing = await self._fetch_page(self._search_requests(LONG_AGO, 1, ids=[nobody]), self._attempts)
+        nothing = await self._fetch_page(self._search_requests(LONG_AGO, 1, ids=[unknown_id]), self._attempts)
         if not nothing.matched:
-            raise self._incomplete(f"the server counts {last.matched} items, but gave {again.received}")
+            raise self._incomplete(f"the server counts {last.matched} items, but sent {again.received}")
 
     def _incomplete(self, reason: str) -> IncompleteError:
-        return IncompleteError(
-            f"{self._search_requests.collection}, items by their ids: {reason}; nothing was taken over"
-        )
+        return IncompleteError(f"{self._search_requests.collection}, items by their ids: {reason}; nothing was stored")
 
-    async def _finds_what_is_there(self) -> bool:
+    async def _finds_known_item(self) -> bool:
         known = await self._fetch_page(self._search_requests(None, 1), self._attempts)
         if not known.items:
             return True
@@ -202,9 +203,7 @@ class FetchByIds:
         known = await self._fetch_page(self._search_requests(None, 1), self._attempts)
         if known.items and await self._single(known.items[0].id) is None:
             place = public_url(self._search_requests.item(known.items[0].id).url)
-            raise SourceError(
-                f"GET {place}: is not there, though a search finds it; so it cannot be told what is there"
-            )
+            raise SourceError(f"GET {place}: not found, though a search finds it; so no item can be proven missing")
 
     async def _one(self, item_id: str) -> None:
         page = await self._single(item_id)
@@ -212,7 +211,7 @@ class FetchByIds:
             self._pass_on({item_id}, page)
 
     async def _single(self, item_id: str) -> Page | None:
-        """A page with the item alone; None where there is no such item."""
+        """A page with this one item; None if there is no such item."""
 
         def parse(body: bytes) -> Page:
             _, items, rejected_items = parse_page(b'{"features":[%s]}' % body, self._secrets)

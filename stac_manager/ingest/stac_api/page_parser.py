@@ -1,7 +1,7 @@
-"""Cut a page into its items without building them: each stays the bytes that the server sent.
+"""Split a page into items without building them: each item stays the bytes that the server sent.
 
-What a fetch must know of an item (its id, its collection, its times) is read from the bytes; numbers keep the spelling
-that the server gave them.
+A fetch needs only the id, the collection and the times of an item, which are parsed from the bytes. So numbers keep the
+spelling of the server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parse_page(body: bytes, secrets: frozenset[str]) -> tuple[dict[str, Any], li
     """The page's envelope, its items, and its members that are no items or not strict JSON.
 
     Raises:
-        ValueError: the page is no JSON, or no item collection.
+        ValueError: the page is not JSON, or no item collection.
     """
     try:
         body.decode()

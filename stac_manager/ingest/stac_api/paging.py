@@ -1,4 +1,4 @@
-"""One page of a STAC API search, and the request for the next one, whatever way the server links them."""
+"""One page of a STAC API search, and the request for the next one, for every way in which servers link pages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stac_manager.ingest.stac_api.page_parser import parse_page
 __all__ = ["ApiPage", "EndlessPagesError", "SearchRequest", "fetch_page", "follow_pages"]
 
 _EMPTY_PAGES = 10
-"""Empty pages in a row that are followed: servers give some where they filter after they cut a page."""
+"""Empty pages in a row that are followed: servers send some if they filter a page after they cut it."""
 
 
 class EndlessPagesError(Exception):
-    """The pages of a search do not come to an end."""
+    """The pages of a search do not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class SearchRequest:
 
     @property
     def identity(self) -> str:
-        """Equal for requests that a server cannot tell apart."""
+        """A text that is equal for equal requests."""
         return json.dumps([self.method, self.url, self.params, self.body, dict(self.headers)], sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiPage(Page):
-    """A page of an item collection, with the server's own count where it gives one."""
+    """A page of an item collection, with the server's count if it gives one."""
 
     matched: int | None = None
     next: SearchRequest | None = None
@@ -53,7 +53,7 @@ async def follow_pages(
     """Every page of a search, by its `next` links.
 
     Raises:
-        EndlessPagesError: the links run in a circle, or lead to one empty page after another.
+        EndlessPagesError: the links run in a circle, or lead to too many empty pages in a row.
     """
     request: SearchRequest | None = first
     asked: set[str] = set()
@@ -73,17 +73,17 @@ async def follow_pages(
 async def fetch_page(
     client: HttpClient, request: SearchRequest, *, attempts: int | None = None, secrets: frozenset[str] = frozenset()
 ) -> ApiPage:
-    """Ask for one page.
+    """Fetch one page.
 
     Args:
-        client: to ask with.
-        query: what to ask.
-        attempts: instead of the client's own number.
-        secrets: query parameters, in lower case, that must not stay in any href.
+        client: sends the request.
+        request: the request for the page.
+        attempts: the number of tries, instead of the client's own.
+        secrets: query parameters, in lower case, to remove from every href.
 
     Raises:
         TooMuchError: the page may be too large for the server.
-        SourceError: the request failed for good, or `next` leaves the host.
+        SourceError: every try failed, or `next` leads to another host.
     """
 
     def parse(body: bytes) -> ApiPage:
@@ -107,7 +107,7 @@ def _to_page(body: bytes, request: SearchRequest, secrets: frozenset[str]) -> Ap
 
 def _matched(envelope: Mapping[str, Any]) -> int | None:
     context = envelope.get("context")
-    # the second is how STAC API said it before 1.0.0
+    # the second one is from before STAC API 1.0.0
     claims = [envelope.get("numberMatched"), context.get("matched") if isinstance(context, dict) else None]
     return next((claim for claim in claims if isinstance(claim, int) and not isinstance(claim, bool)), None)
 

@@ -1,4 +1,4 @@
-"""What a search asks for beside collection and time: the workflow's filters, and since when items were updated."""
+"""The filters of a search beside collection and time: those of the workflow, and one on `updated`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stac_manager.ingest.protocol import Since
 from stac_manager.times import format_rfc3339
 
 FilterLanguage = Literal["cql2", "query"]
-"""A way to put a condition on a property: the Filter extension of STAC API, or its Query extension."""
+"""How a condition on a property is written: by the Filter extension of STAC API, or by its Query extension."""
 
 __all__ = ["FilterLanguage", "SearchFilter", "asked_instant"]
 
 
 @dataclass(frozen=True)
 class SearchFilter:
-    """What a search asks for beside collection and time, in the terms of STAC API Item Search."""
+    """The filters of a search beside collection and time, in the terms of STAC API Item Search."""
 
     bbox: tuple[float, ...] | None = None
     intersects: Mapping[str, Any] | None = None
@@ -44,7 +44,7 @@ class SearchFilter:
         return {**params, "bbox": ",".join(f"{number:.12g}" for number in self.bbox)} if self.bbox else params
 
     def languages(self, declared: frozenset[str]) -> list[FilterLanguage]:
-        """The languages, best first, in which `updated` can be asked for beside these filters."""
+        """The languages, best first, in which a condition on `updated` can be combined with these filters."""
         if self.cql2 is not None:
             possible: list[FilterLanguage] = ["cql2"]
         elif self.query is None:
@@ -54,16 +54,16 @@ class SearchFilter:
         return [language for language in possible if language in declared]
 
     def since(self, since: Since) -> SearchFilter:
-        """These filters, and that items were updated at or after an instant; a little earlier ones may come too."""
+        """These filters plus `updated` at or after an instant; items of up to two seconds earlier may come too."""
         time = format_rfc3339(asked_instant(since.instant))
         if since.updated_filter == "query":
             return replace(self, query={**(self.query or {}), "updated": {"gte": time}})
-        # a plain text, since pgstac answers {"timestamp": …} with status 500
+        # a plain text, because pgstac answers {"timestamp": …} with status 500
         condition = {"op": ">=", "args": [{"property": "updated"}, time]}
         return replace(self, cql2=condition if self.cql2 is None else {"op": "and", "args": [self.cql2, condition]})
 
 
 def asked_instant(instant: datetime) -> datetime:
-    """A whole second that is earlier also where times are compared as texts: `00:00:00.5Z` sorts before `00:00:00Z`."""
+    """The whole second before; earlier also for servers that compare texts: `00:00:00.5Z` sorts before `00:00:00Z`."""
     floor = instant.replace(microsecond=0)
     return floor - timedelta(seconds=1) if floor.year > 1 else floor

@@ -1,4 +1,4 @@
-"""The requests that ask a STAC API for items of one collection, by whatever ways it offers."""
+"""The requests for items of one collection, in the ways that the STAC API offers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Order", "SearchRequests"]
 Order = Literal["newest", "oldest"]
 """By `updated`, the latest or the earliest first."""
 
-_SLIM = (
+_MINIMAL_FIELDS = (
     "id",
     "collection",
     "properties.datetime",
@@ -32,7 +32,7 @@ _LEFT_OUT = ("assets", "bbox", "geometry", "links")
 
 @dataclass(frozen=True)
 class SearchRequests:
-    """Builds the requests; every one of them asks for items that pass the filters."""
+    """Builds the requests; every search has the filters."""
 
     api: StacApi
     collection: str
@@ -44,43 +44,43 @@ class SearchRequests:
         limit: int,
         *,
         order: Order | None = None,
-        slim: bool = False,
+        minimal: bool = False,
         ids: Sequence[str] = (),
     ) -> SearchRequest:
         """The first page of a search.
 
         Args:
-            window: asked for as a closed interval; None asks for all times.
+            window: requested as a closed interval; None: all times.
             limit: items a page.
-            order: left out where the API does not declare to sort.
-            slim: only what a fetch must know of an item, where the API declares to leave out the rest.
-            ids: only these; needs item-search.
+            order: ignored if the API does not declare the Sort extension.
+            minimal: only the fields that a fetch needs; ignored if the API does not declare the Fields extension.
+            ids: only items with these ids; needs item-search.
         """
         interval = window.interval if window else None
         time = {} if interval is None else {"datetime": interval}
         if self.api.search_url is None:
             return self._features(time, limit)
         order = order if self.api.sortable else None
-        slim = slim and self.api.fields
+        minimal = minimal and self.api.fields
         if "POST" in self.api.search_methods:
-            return self._post(self.api.search_url, time, limit, order, slim, ids)
+            return self._post(self.api.search_url, time, limit, order, minimal, ids)
         params = {"collections": self.collection, **time, "limit": str(limit), **self.filter.params()}
         if order:
             params["sortby"] = "-properties.updated" if order == "newest" else "properties.updated"
-        if slim:
-            params["fields"] = ",".join([*_SLIM, *(f"-{name}" for name in _LEFT_OUT)])
+        if minimal:
+            params["fields"] = ",".join([*_MINIMAL_FIELDS, *(f"-{name}" for name in _LEFT_OUT)])
         if ids:
             params["ids"] = ",".join(ids)
         return SearchRequest("GET", self.api.search_url, params)
 
     def _post(
-        self, url: str, time: dict[str, str], limit: int, order: Order | None, slim: bool, ids: Sequence[str]
+        self, url: str, time: dict[str, str], limit: int, order: Order | None, minimal: bool, ids: Sequence[str]
     ) -> SearchRequest:
         body: dict[str, Any] = {"collections": [self.collection], **time, "limit": limit, **self.filter.body()}
         if order:
             body["sortby"] = [{"field": "properties.updated", "direction": "desc" if order == "newest" else "asc"}]
-        if slim:
-            body["fields"] = {"include": list(_SLIM), "exclude": list(_LEFT_OUT)}
+        if minimal:
+            body["fields"] = {"include": list(_MINIMAL_FIELDS), "exclude": list(_LEFT_OUT)}
         if ids:
             body["ids"] = list(ids)
         return SearchRequest("POST", url, body=body)

@@ -28,16 +28,15 @@ from stac_manager.times import Window
 __all__ = ["PAGE_SIZE", "StacApiSource"]
 
 PAGE_SIZE = 250
-"""Items a page to ask for, where nothing else is said."""
+"""Items a page, if nothing else is configured."""
 
 
 @dataclass
 class StacApiSource:
     """One collection of a STAC API.
 
-    Windows are asked for as closed intervals whose edges they share, so an item on an edge comes twice and none is
-    missed; the receiver drops what it already has. Signatures and keys are taken out of every href and
-    of storage options.
+    Windows are requested as closed intervals that share their edges. So no item is missed; an item on an edge comes
+    twice and is deduplicated later. Signatures and keys are removed from every href and from storage options.
     """
 
     catalog_url: str
@@ -79,12 +78,12 @@ class StacApiSource:
             return await probe_window(fetch, self._search_requests(), window, self.http.attempts)
 
     async def newest(self, window: Window) -> datetime | None:
-        """The latest `updated` of the window's items that is not in the future; None where it cannot be told."""
+        """The latest `updated` of the window's items that is not in the future; None if it is not known."""
         async with self._session() as (_, fetch):
             return await newest_update(fetch, self._search_requests(), window, self.http.attempts)
 
     async def detect_updated_filter(self, window: Window) -> FilterLanguage | Literal["no"] | None:
-        """Which language the API filters `updated` by; `updated_filter` says how it is tested."""
+        """The language in which the API filters by `updated`; see `updated_filter` for the test."""
         async with self._session() as (_, fetch):
             return await UpdatedFilterDetector(
                 fetch, self._search_requests, self.filter, window, self.http.attempts
@@ -93,7 +92,7 @@ class StacApiSource:
     async def fetch(
         self, window: Window | None, sink: PageSink, limit: int | None = None, *, since: Since | None = None
     ) -> FetchFacts:
-        """Hand every item of the window to `sink`; `window_scan` says what is proven."""
+        """Pass every item of the window to `sink`; see `window_scan` for the proof of completeness."""
         wanted = self.filter.since(since) if since else self.filter
         plain = self._search_requests(SearchFilter()) if wanted.body() else None
         take = updated_since(since, sink, self.host) if since else sink
@@ -102,7 +101,7 @@ class StacApiSource:
             return await window_scan.run(window, self.page_size, limit)
 
     async def find(self, ids: Sequence[str], sink: PageSink) -> FetchFacts:
-        """Hand the items with these ids to `sink`; `fetch_by_ids` says how."""
+        """Pass the items with these ids to `sink`; see `fetch_by_ids`."""
         async with self._session() as (client, fetch):
             return await FetchByIds(client, fetch, self._search_requests(), sink, self.page_size, self._secrets).run(
                 ids
@@ -110,7 +109,7 @@ class StacApiSource:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[tuple[HttpClient, FetchPage]]:
-        # in a thread, since it waits for the host's limiter, which this loop's own requests may hold
+        # in a thread, because it waits for the host's limiter, whose slots requests of this loop may hold
         await asyncio.to_thread(lambda: self.api)
         async with HttpClient(self.http, self.credentials, self.catalog_url) as client:
 

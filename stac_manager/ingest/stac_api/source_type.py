@@ -1,4 +1,4 @@
-"""How a workflow configures a STAC API, and the source that comes of it."""
+"""The source type `stac_api`: it builds the source from a workflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _StacApi:
     config = StacApiConfig
 
     def build(self, workflow: Workflow, collection: str) -> StacApiSource:
-        """The source of a collection, as its workflow describes it."""
+        """The source of a collection, as the workflow configures it."""
         source, processing = workflow.source, workflow.processing
         assert isinstance(source, StacApiConfig), "the registry gives a source type its own config"
         filters = source.filters

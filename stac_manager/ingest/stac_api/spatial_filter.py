@@ -1,4 +1,4 @@
-"""Whether an item lies where a workflow wants items from, for servers that hear no place beside ids."""
+"""The workflow's spatial filter, applied here for servers that ignore it in a search by ids."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["lies_outside"]
 
 
 def lies_outside(item: FetchedItem, wanted: SearchFilter) -> bool:
-    """Whether neither the item's geometry nor its bbox touches the place that is wanted.
+    """Whether neither the item's geometry nor its bbox touches the filter's area.
 
-    Servers judge by either of the two; an item that cannot be judged is not elsewhere.
+    Servers compare one of the two. An item without a readable geometry and bbox is not outside.
     """
     if wanted.bbox is None and wanted.intersects is None:
         return False
@@ -35,6 +35,6 @@ def lies_outside(item: FetchedItem, wanted: SearchFilter) -> bool:
 
 
 def _box(bbox: Sequence[float]) -> Any:
-    """The surface of a bbox."""
+    """The area of a bbox."""
     west, south, east, north = flat_bbox(bbox)
     return shapely.union_all([shapely.box(a, south, b, north) for a, b in longitude_spans(west, east)])

@@ -1,4 +1,4 @@
-"""Where items lie in time: in a window or not, and how densely."""
+"""Whether items are inside a time window, and how densely they are distributed over it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from stac_manager.times import Window
 __all__ = ["LONG_AGO", "estimate_by_density", "is_within", "uncached_window"]
 
 LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
-"""A window that no item lies in."""
+"""A window without items, to test whether a server honours windows."""
 
 
 _ALL_TIMES = Window(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def uncached_window(window: Window | None) -> Window:
-    """The window and a part of a second more: servers (pgstac) give for a day the count of a search that they know."""
+    """The window plus a random part of a second, for a fresh count: pgstac caches the count of a search for a day."""
     whole = window or _ALL_TIMES
     part = timedelta(microseconds=1 + secrets.randbelow(999_999))
     return Window(whole.start, min(whole.end, _ALL_TIMES.end) + part)
 
 
 def is_within(item: FetchedItem, window: Window | None) -> bool:
-    """Whether an item lies in a window by its instant or its range; one whose time cannot be read is refused later."""
+    """Whether the item's instant or range is in the window; an item with an unreadable time is rejected later."""
     if window is None:
         return True
     try:
@@ -43,7 +43,7 @@ def _within(start: datetime, end: datetime, window: Window) -> bool:
 
 
 def estimate_by_density(page: Page, window: Window) -> int:
-    """Items in the window, if they lie as densely as those of its first page."""
+    """An estimate of the items in the window: all of it as dense as the first page."""
     times = []
     for item in page.items:
         try:

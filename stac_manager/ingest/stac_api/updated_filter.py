@@ -1,9 +1,9 @@
-"""Whether a STAC API filters items by when they were updated, proven by its answers about items that are known.
+"""Detect whether a STAC API filters items by `updated`: test the filter against known items.
 
-Of one page of a window all items must say when they were updated. A language is then taken if nothing is newer than the
-far future, everything is newer than the far past, and known items come for their own second and not for the next one.
-Texts are compared where a server does not know that `updated` is a time (pgstac), so known items in different spellings
-are asked about first.
+The test needs one page of a window on which all items have `updated`. A filter language is accepted if it finds nothing
+after the far future and everything after the far past, and if it finds known items for their own second but not for a
+later one. A server that does not know that `updated` is a time (pgstac) compares texts, so the known items include
+different spellings of the time.
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ _FAR_PAST = datetime(1900, 1, 1, tzinfo=UTC)
 _FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _PAGE = 20
+"""Items of the page to test with; it bounds the size of the answers."""
+
 _KNOWN = 3
+"""Items to test one by one; each needs two requests a language."""
+
 _ATTEMPTS = 2
-"""A language that does not work may show as status 500; that the server is well is asked afterwards."""
+"""An unsupported language may give status 500; another request then shows whether the server works at all."""
 
 _DIGITS = re.compile(r"\d")
 
 
 class _FilterUnsupportedError(Exception):
-    """A language does not work."""
+    """The API does not support a language."""
 
 
 class UpdatedFilterDetector:
-    """Finds out which language an API hears.
+    """Detects in which language an API honours a filter on `updated`.
 
     Args:
-        ask: fetches a page.
-        queries: the requests with other filters.
+        fetch: fetches a page.
+        search_requests: builds requests with given filters.
         wanted: the workflow's filters.
-        window: where to look for items.
-        attempts: how often to ask before the server counts as failed.
+        window: the window whose items are used for the test.
+        attempts: tries before the server counts as failed.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class UpdatedFilterDetector:
         self._attempts = attempts
 
     async def language(self) -> FilterLanguage | Literal["no"] | None:
-        """The language; `no` where none works, None where there is no item to ask about."""
+        """The language; `no` if none works, None if there is no item to test with."""
         api = self._search_requests(self._wanted).api
         languages = self._wanted.languages(api.filters) if api.search_url is not None else []
         if not languages:
@@ -89,10 +93,10 @@ class UpdatedFilterDetector:
         return await self._fetch_page(self._search_requests(self._wanted)(self._window, _PAGE), self._attempts)
 
     async def _require(self, language: FilterLanguage, page: ApiPage) -> None:
-        """Compare the answers in a language with what is known.
+        """Compare the answers to a language with the known items.
 
         Raises:
-            _FilterUnsupportedError: one does not fit.
+            _FilterUnsupportedError: an answer is wrong.
         """
         future = await self._send(self._request(language, _FAR_FUTURE, self._window, 1))
         if future.received or future.matched:
@@ -105,7 +109,7 @@ class UpdatedFilterDetector:
             assert own is not None
             if not await self._is_found(language, item, own):
                 raise _FilterUnsupportedError
-            # a whole second and more, since what is asked for is a little earlier
+            # more than a second later, because the request is for a slightly earlier instant
             if await self._is_found(language, item, own + 2 * _SECOND):
                 raise _FilterUnsupportedError
 
@@ -133,7 +137,7 @@ class UpdatedFilterDetector:
 
 
 def _around(item: FetchedItem, window: Window) -> Window:
-    """A short window that holds the item; where its time cannot be read, the one it was found in."""
+    """A short window around the item; if its time cannot be read, the window in which it was found."""
     try:
         interval = item.interval()
         return window if interval is None else Window(interval[0] - _SECOND, interval[1] + _SECOND)
@@ -142,8 +146,8 @@ def _around(item: FetchedItem, window: Window) -> Window:
 
 
 def _distinctive_items(items: Sequence[FetchedItem]) -> list[FetchedItem]:
-    """A few items that differ in how they spell `updated`, or in what it is."""
-    # not midnight, if possible: there the date alone decides, however the rest is spelled
+    """A few items with different spellings or values of `updated`."""
+    # not midnight, if possible: there the date alone decides, so the spelling of the time makes no difference
     spellings = {_spelling(item): item for item in sorted(items, key=lambda item: item.updated[11:])}
     ends = (max(items, key=lambda item: item.updated), min(items, key=lambda item: item.updated))
     chosen = {item.id: item for item in [*spellings.values(), *ends]}
@@ -151,15 +155,15 @@ def _distinctive_items(items: Sequence[FetchedItem]) -> list[FetchedItem]:
 
 
 def _spelling(item: FetchedItem) -> str:
-    """`updated` without what its digits are, but for those of its offset."""
+    """The form of `updated`: its digits are masked, except for those of the offset."""
     text = str(loads(item.line)["properties"]["updated"])
     return _DIGITS.sub("0", text[:19]) + text[19:].lstrip(".0123456789")
 
 
 def updated_since(since: Since, sink: PageSink, host: str) -> PageSink:
-    """A sink that passes on what was updated at or after an instant, and what does not say when.
+    """A sink that passes on items updated at or after an instant, and items without `updated`.
 
-    It raises an FilterIgnoredError where an item came that is earlier than what was asked for: the filter is not heard.
+    It raises a `FilterIgnoredError` for an item that is earlier than requested: the server ignores the filter.
     """
     earliest = asked_instant(since.instant)
 
@@ -169,8 +173,8 @@ def updated_since(since: Since, sink: PageSink, host: str) -> PageSink:
             if time is not None and time < earliest:
                 asked = format_rfc3339(since.instant)
                 raise FilterIgnoredError(
-                    f"{host}: ignores the {since.updated_filter} filter, which it honoured before: asked for what was "
-                    f"updated since {asked}, it gave {item.id!r} of {format_rfc3339(time)}"
+                    f"{host}: ignores the {since.updated_filter} filter, which it honoured before: a request for items "
+                    f"updated since {asked} returned {item.id!r} of {format_rfc3339(time)}"
                 )
         kept = [item for item, time in times if time is None or time >= since.instant]
         sink(Page(kept, page.rejected_items, page.outside + len(times) - len(kept)), total)

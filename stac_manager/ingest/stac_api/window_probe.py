@@ -1,4 +1,4 @@
-"""A cheap look at a window: whether it changed, and when it did so last."""
+"""A cheap check of a window: whether it changed, and when it last changed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from stac_manager.times import Window, utc_now
 __all__ = ["newest_update", "probe_window"]
 
 _WHOLE_ITEMS = 100
-_SLIM_ITEMS = 500
-_SLIM_ATTEMPTS = 2
-"""Where a page of slim items cannot be had, one of whole items is asked for as often as the settings say."""
+"""Items of the probed page, if they are complete; it bounds the size of the answer."""
+
+_MINIMAL_ITEMS = 500
+"""Items of the probed page, if they have only the minimal fields; a longer page detects more changes."""
+
+_MINIMAL_ATTEMPTS = 2
+"""If this request fails, the page of whole items is requested instead, with all the tries of the settings."""
 
 
 async def probe_window(fetch: FetchPage, search_requests: SearchRequests, window: Window, attempts: int) -> Probe:
-    """The server's count and a hash of the items changed last (where it can sort; else of its first page).
+    """The server's count, and a hash of the items changed last (if it can sort; else of its first page).
 
-    Where items say when they were updated, that stands for what is in them.
+    If all items have `updated`, the hash has that time instead of their content.
     """
     if search_requests.api.search_url is not None and search_requests.api.fields:
-        page = await _slim_page(fetch, search_requests, window)
+        page = await _minimal_page(fetch, search_requests, window)
         if page is not None:
             return _probe(page.matched, [[item.id, item.updated, item.times] for item in page.items])
     page = await fetch(search_requests(window, _WHOLE_ITEMS, order="newest"), attempts)
@@ -40,10 +44,10 @@ def _probe(matched: int | None, seen: list[list[Any]]) -> Probe:
     return Probe(hashlib.sha256(text.encode()).hexdigest()[:16], matched)
 
 
-async def _slim_page(fetch: FetchPage, search_requests: SearchRequests, window: Window) -> ApiPage | None:
-    """The items changed last without what fills them; None where they do not all say when they were updated."""
+async def _minimal_page(fetch: FetchPage, search_requests: SearchRequests, window: Window) -> ApiPage | None:
+    """The items changed last, with the minimal fields; None if the request fails, or if any item has no `updated`."""
     try:
-        page = await fetch(search_requests(window, _SLIM_ITEMS, order="newest", slim=True), _SLIM_ATTEMPTS)
+        page = await fetch(search_requests(window, _MINIMAL_ITEMS, order="newest", minimal=True), _MINIMAL_ATTEMPTS)
     except SourceError:
         return None
     return page if _all_say(page) else None
@@ -56,15 +60,15 @@ def _all_say(page: Page) -> bool:
 async def newest_update(
     fetch: FetchPage, search_requests: SearchRequests, window: Window, attempts: int
 ) -> datetime | None:
-    """The latest `updated` that is not in the future; None where the server does not sort by it.
+    """The latest `updated` that is not in the future; None if the server does not sort by it.
 
-    A server that does not heed the order gives the same page whichever end comes first.
+    A server that ignores the order gives the same page for both orders.
     """
     if search_requests.api.search_url is None or not search_requests.api.sortable:
         return None
 
     async def page_of(order: Order) -> ApiPage:
-        return await fetch(search_requests(window, _WHOLE_ITEMS, order=order, slim=True), attempts)
+        return await fetch(search_requests(window, _WHOLE_ITEMS, order=order, minimal=True), attempts)
 
     page = await page_of("newest")
     times = _times_of(page)
@@ -81,13 +85,13 @@ def _times_of(page: Page) -> list[datetime]:
 
 
 def _falls(times: list[datetime]) -> bool:
-    """To the second, since servers that sort texts put `00:00:00.5Z` below `00:00:00Z`."""
+    """Whether the times fall; compared by whole seconds, because as texts `00:00:00.5Z` sorts before `00:00:00Z`."""
     seconds = [time.replace(microsecond=0) for time in times]
     return seconds == sorted(seconds, reverse=True)
 
 
 def _rises(newest_first: list[datetime], oldest_first: list[datetime]) -> bool:
-    """Whether the other end of the same items is what came when the oldest were asked for first."""
+    """Whether the order of the oldest first gave the other end of the same items."""
     if not oldest_first or not _falls(oldest_first[::-1]):
         return False
     return oldest_first[0].replace(microsecond=0) < newest_first[0].replace(microsecond=0)

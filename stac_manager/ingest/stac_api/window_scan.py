@@ -1,9 +1,9 @@
-"""Read a window of a STAC API in time slices, and prove of each that nothing is missing.
+"""Read a window of a STAC API in time slices, and prove that each slice is complete.
 
-A slice is proven when its last page has no `next` and is not full, and its items are as many as the server claims,
-where it makes a claim that holds. A slice that cannot be proven is cut in three and read again, down to a second; one
-that still cannot be proven fails the fetch. Slices are also cut to be read at once, and to stay below the depth that
-servers page to: the usual one, and the one at which this server has refused a page.
+A slice is proven if its last page has no `next` and is not full, and if the number of its items equals the server's
+count (where the server gives a reliable one). An unproven slice is cut in three and read again, down to one second. If
+a slice is still unproven then, the fetch fails. Large slices are also cut, to read them in parallel and to stay below
+the paging depth at which servers fail.
 """
 
 from __future__ import annotations
@@ -24,44 +24,50 @@ from stac_manager.times import Window
 
 __all__ = ["WindowScan"]
 
+# Cuts for speed: a slice of more pages than this is cut, so that its parts are read in parallel.
 _PAGES_A_SLICE = 4
-_MAX_PARTS = 64
+_MAX_PARTS = 64  # of one cut; bounds the requests that one wrong estimate can cause
+_MAX_DEPTH = 6  # cuts of cuts; 64 parts each time are more than any window needs
+
+# Bounds of a fetch from a server that fails or contradicts itself.
 _PARTS_WHEN_UNPROVEN = 3
-_MAX_PAGES_WHEN_UNPROVEN = 1000
+_MAX_UNPROVEN = 300  # unproven slices
+_MAX_PAGES_WHEN_UNPROVEN = 1000  # pages after the first unproven slice
+_MAX_FAILED_PAGES = 40  # then the fault must be the server, not the size of its pages
+
 _ROUNDING = timedelta(seconds=1)
-_MAX_UNPROVEN = 300
-_MAX_FAILED_PAGES = 40
-"""Pages that failed for good, after which the server is taken to be the fault, not the size of its pages."""
+"""Some servers round times to the second, so an item may be this far outside of its slice."""
 
-_MAX_DEPTH = 6
-"""How often a window is cut for speed; 64 parts each time are more than any window needs."""
-
-_NO_DEPTH = frozenset({401, 407, 408, 425, 429, 503})
-"""Statuses that speak of who asks, or of when, and not of how deep a page lies."""
+_NOT_DEPTH_RELATED = frozenset({401, 407, 408, 425, 429, 503})
+"""Statuses about credentials or load, which say nothing about the depth of a page."""
 
 _USUAL_LIMITS = frozenset({10, 20, 25, 50, 100, 200, 250, 300, 500, 1000, 2000, 5000, 10000})
-"""A last page of just this size may be one that a server cut off."""
+"""Usual page limits of servers; a last page of exactly this size may be cut off."""
 
 _USUAL_CAPS = frozenset({1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000})
+"""Usual numbers at which servers stop counting; a count of exactly this size may be too low."""
+
+_SAME_TIME_SHARE = 0.9
+"""If a part still has more than this share of its parent's items, most items have one time, and cuts do not help."""
 
 
 @dataclass(eq=False)
 class _Slice:
     window: Window | None
     size: int
-    """Items a page to ask for."""
+    """Items a page to request."""
     parent: _Slice | None = None
     claim: int | None = None
-    """The server's count, as its latest page says."""
+    """The server's count, from the latest page."""
     ids: set[str] = field(default_factory=set)
     other_ids: set[str] = field(default_factory=set)
-    """What else came, by id or reason: a page of what came before brings nothing new."""
+    """Other members, by id or reason; needed to detect a page that has nothing new."""
     others: int = 0
-    """Members that are none of its items, and that the server counts: refused, or of another collection."""
+    """Other members that the server counts: rejected items, and items of another collection."""
     outside: int = 0
-    """Items of another time; they make up for nothing that is missing."""
+    """Items of another time; they do not count as items of this slice."""
     far_outside: int = 0
-    """Those that are outside by more than a server's rounding."""
+    """Items outside by more than `_ROUNDING`."""
     repeats: int = 0
     changed: bool = False
     """The server's count changed from one page to the next."""
@@ -97,7 +103,7 @@ class _UnprovenSliceError(Exception):
 
 
 class _WindowIgnoredError(Exception):
-    """The server does not hear which window it is asked for."""
+    """The server ignores the requested window."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,12 @@ class WindowScan:
     """One fetch of one window.
 
     Args:
-        client: to ask with; its gate bounds how many slices are read at once.
-        build: makes the first query of a window with a page size.
-        build_plain: the same without the filters beside time; None where there are none.
-        ask: fetches a page; the number is how often to try.
-        sink: takes the pages.
-        collection: items of other ones are not taken.
+        client: sends the requests; its settings bound how many slices are read at once.
+        build: builds the first request of a window with a page size.
+        build_plain: the same without filters other than time; None if there are no such filters.
+        fetch: fetches a page, with a number of tries.
+        sink: called with each page.
+        collection: the collection; items of other collections are left out.
     """
 
     def __init__(
@@ -139,22 +145,22 @@ class WindowScan:
         self.facts = FetchFacts()
         self._trusts_counts = True
         self._cap: int | None = None
-        """The size of pages that had a `next`: what the server gives at most."""
+        """The greatest size of a page with a `next`: the server's page limit."""
         self._works: int | None = None
-        """A page size that was made smaller and then worked."""
+        """A smaller page size that worked after a larger one had failed."""
         self._depth: int | None = None
-        """The least number of items after which the server refused a page."""
-        # more would only wait at the gate, and their deadlines with them
+        """The smallest number of items after which the server rejected a page."""
+        # more slices would only wait for the host's limiter, while their deadlines run
         self._reading = asyncio.Semaphore(2 * client.settings.concurrency)
         self._answered = False
-        self._refused_pages = 0
+        self._failed_pages = 0
         self._pages_before_unproven = 0
         self._largest_claim = 0
         self._root: _Slice | None = None
         self._window: Window | None = None
 
     async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
-        """Read the window; with a limit, one slice until so many items have come.
+        """Read the window; with a limit, read one slice until it has that many items.
 
         Raises:
             SourceError: the source failed.
@@ -164,7 +170,7 @@ class WindowScan:
         try:
             await self._from(_Slice(window, min(page_size, limit or page_size)), limit)
         except _WindowIgnoredError:
-            # then pieces prove nothing either: the collection is read as one, and what lies outside is left
+            # slices prove nothing then: the whole collection is read as one slice, and items outside are left out
             self._trusts_counts, self._cap = True, None
             await self._from(_Slice(None, page_size), limit)
         stats = self._client.stats
@@ -186,7 +192,7 @@ class WindowScan:
         self.facts.matched = root.claim if self._trusts_counts and root.window == self._window else None
 
     async def _finish(self, part: _Slice) -> None:
-        """Read a slice, in pieces where needed."""
+        """Read a slice, in parts if needed."""
         if self._works:
             part.size = min(part.size, self._works)
         cut: _Cut | None = _Cut(1)
@@ -216,28 +222,28 @@ class WindowScan:
                 group.create_task(self._finish(_Slice(window, part.size, part)))
 
     def _retry_unproven(self, part: _Slice, unproven: _UnprovenSliceError) -> _Cut:
-        """How to read a slice again that could not be proven; one part means as it is, by smaller pages.
+        """How to read an unproven slice again; one part means the same slice with smaller pages.
 
         Raises:
-            IncompleteError: there is no other way left.
+            IncompleteError: no way is left.
         """
         self._pages_before_unproven = self.facts.pages if not self.facts.splits else self._pages_before_unproven
         self.facts.splits += 1
         divisible = part.window is not None and part.window.end - part.window.start >= timedelta(seconds=2)
         if unproven.smaller:
-            self._refused_pages += 1
+            self._failed_pages += 1
             part.size = max(1, part.size // 2)
             if not (self._answered and divisible):
                 return _Cut(1)
-        if not divisible or self.facts.splits > _MAX_UNPROVEN or self._refused_pages > _MAX_FAILED_PAGES:
+        if not divisible or self.facts.splits > _MAX_UNPROVEN or self._failed_pages > _MAX_FAILED_PAGES:
             raise self._incomplete(part, str(unproven))
         return _Cut(_PARTS_WHEN_UNPROVEN)
 
     def _incomplete(self, part: _Slice, reason: str) -> IncompleteError:
-        return IncompleteError(f"{self._collection}, {part.name}: {reason}; nothing was taken over")
+        return IncompleteError(f"{self._collection}, {part.name}: {reason}; nothing was stored")
 
     async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
-        """Read the pages of a slice; a `_Cut` if it had better be read in pieces, None if it is proven."""
+        """Read the pages of a slice; returns a `_Cut` if it should be read in parts, None if it is proven."""
         part.restart()
         try:
             async with aclosing(follow_pages(self._build(part.window, part.size), partial(self._page, part))) as pages:
@@ -249,7 +255,7 @@ class WindowScan:
                         await self._require_proof(part, page)
                         return None
                     if page.received and not new:
-                        raise _UnprovenSliceError("a page brought nothing new")
+                        raise _UnprovenSliceError("a page has nothing new")
                     self._cap = max(self._cap or 0, page.received) or None
                     if part.pages == 1 and limit is None and (parts := self._parts(part, page)) > 1:
                         return _Cut(parts)
@@ -263,23 +269,23 @@ class WindowScan:
         except TooMuchError as error:
             if part.size == 1:
                 item = f"the item after {part.last_id}" if part.last_id else "its first item"
-                raise self._incomplete(part, f"{item} fails even alone on a page: {error}") from None
+                raise self._incomplete(part, f"{item} fails even on a page of its own: {error}") from None
             raise _UnprovenSliceError(str(error), smaller=True) from None
         except HttpStatusError as error:
             before = part.received + part.repeats
-            if error.status in _NO_DEPTH or not before:
+            if error.status in _NOT_DEPTH_RELATED or not before:
                 raise
             self._depth = min(self._depth or before, before)
-            raise _UnprovenSliceError(f"no page can be had after {before} items: {error}") from None
+            raise _UnprovenSliceError(f"no page could be fetched after {before} items: {error}") from None
         self._answered = True
         if self.facts.splits and self.facts.pages > _MAX_PAGES_WHEN_UNPROVEN + 10 * self._pages_before_unproven:
-            raise self._incomplete(part, f"the pages contradict each other still after {self.facts.pages} of them")
+            raise self._incomplete(part, f"the pages still contradict each other after {self.facts.pages} pages")
         if part.parent and part.size < part.parent.size:
             self._works = min(self._works or part.size, part.size)
         return page
 
     def _accept_page(self, part: _Slice, page: ApiPage) -> int:
-        """Hand a page on; how many members it had that this slice had not seen."""
+        """Pass a page to the sink; returns how many members were new in this slice."""
         part.changed |= bool(part.pages) and page.matched != part.claim
         part.pages += 1
         part.claim = page.matched
@@ -307,16 +313,16 @@ class WindowScan:
     async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
         claim = part.claim if self._trusts_counts else None
         if part.pages == 1 and part.received + part.repeats == claim:
-            return  # on one page, what comes twice is listed twice
+            return  # on a single page, an item that comes twice is only listed twice
         if claim in _USUAL_CAPS and claim == self._largest_claim and part.pages > 1:
-            raise _UnprovenSliceError(f"the server's count is just {claim}, where many stop counting")
+            raise _UnprovenSliceError(f"the server's count is exactly {claim}, where many servers stop counting")
         if claim is not None and part.received < claim:
             if part.pages == 1 and await self._recount(part):
-                return  # not where there are more: what went away between pages may hide what is there
+                return  # only for a single page: a deletion between two pages may shift an item out of both
             await self._require_false_count(part, claim)
             claim = None
         if part.changed and self._trusts_counts:
-            raise _UnprovenSliceError("the source changed while it was read")
+            raise _UnprovenSliceError("the source changed during the scan")
         if claim is not None and part.received == claim:
             return
         if claim is None and part.far_outside and part.window:
@@ -324,7 +330,7 @@ class WindowScan:
         self._require_last_page(part, page, claim)
 
     async def _recount(self, part: _Slice) -> bool:
-        """Whether the count is met by what came, once the server cannot give one from before a deletion."""
+        """Whether a fresh count, not one cached before a deletion, equals the number of items received."""
         again = await self._fetch_page(self._build(uncached_window(part.window), 1), self._client.settings.attempts)
         if again.matched != part.received or part.outside:
             return False
@@ -334,19 +340,19 @@ class WindowScan:
     async def _require_window_honoured(self) -> None:
         if not await self._honours_windows():
             raise _WindowIgnoredError
-        raise _UnprovenSliceError("items of another time came, so the pages may not fit together")
+        raise _UnprovenSliceError("some items are of another time, so the pages may not fit together")
 
     def _require_last_page(self, part: _Slice, page: ApiPage, claim: int | None) -> None:
-        """Without a count that is met: nothing came twice, and the last page is not one that was cut off."""
+        """Without a matching count, require that no item came twice, and that the last page was not cut off."""
         if part.repeats:
             raise _UnprovenSliceError("items came more than once, so others may not have come at all")
         if page.received >= min(part.size, self._cap or part.size):
             raise _UnprovenSliceError("the last page is full, and has no `next`")
         if claim is None and page.received in _USUAL_LIMITS and not self._cap:
-            raise _UnprovenSliceError(f"the last page has just {page.received} items, and no `next`")
+            raise _UnprovenSliceError(f"the last page has exactly {page.received} items, and no `next`")
 
     async def _require_false_count(self, part: _Slice, claim: int) -> None:
-        """Listen no longer to counts that do not hear the query; a count that does, and is not met, is a doubt."""
+        """Stop using counts that ignore the query; if the count honours it, the slice is unproven."""
         if not await self._is_false_count(part, claim):
             raise _UnprovenSliceError(f"the server says it has {claim} items, but its pages brought {part.received}")
         if part.outside and part.window:
@@ -354,7 +360,7 @@ class WindowScan:
         self._trusts_counts = False
 
     async def _is_false_count(self, part: _Slice, claim: int) -> bool:
-        """Whether the server's counts do not hear the query, so that they say nothing."""
+        """Whether the server's counts ignore the query, so that they are of no use."""
         if part.window is None:
             return False
         if not await self._honours_windows():
@@ -369,18 +375,18 @@ class WindowScan:
         return not (empty.received if empty.matched is None else empty.matched)
 
     def _parts(self, part: _Slice, page: ApiPage) -> int:
-        """How many pieces a slice with more than one page had better be read in."""
+        """In how many parts to read a slice of more than one page."""
         window = part.window
         if window is None or window.end - window.start < timedelta(seconds=2) or part.depth > _MAX_DEPTH:
             return 1
         if part.outside > page.received / 2:
-            return 1  # the server does not hear the window, so every piece would hold everything
+            return 1  # the server ignores the window, so every part would have all items
         a_page = max(page.received, 1)
         expected = part.claim if self._trusts_counts else None
         if expected is None:
             expected = estimate_by_density(page, window)
-        elif part.parent and part.parent.claim is not None and expected > 0.9 * part.parent.claim:
-            return 1  # cutting does not part these items
+        elif part.parent and part.parent.claim is not None and expected > _SAME_TIME_SHARE * part.parent.claim:
+            return 1
         pages = -(-expected // a_page)
         parts = max(1, round(pages / _PAGES_A_SLICE))
         if self._depth is not None:
