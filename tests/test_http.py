@@ -133,7 +133,7 @@ async def test_a_server_that_never_answers_ends_at_the_timeout() -> None:
             await asyncio.sleep(0.05)
 
     app, _ = counting(handler)
-    with serve(app) as url, pytest.raises(SourceError, match=r"no whole answer within 0\.3 s"):
+    with serve(app) as url, pytest.raises(SourceError, match=r"no complete answer within 0\.3 s"):
         await ask(f"{url}/", attempts=2, timeout=0.3)
 
 

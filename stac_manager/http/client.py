@@ -200,7 +200,7 @@ class HttpClient:
                     self.stats.received_bytes += len(body)
                     return _Answer(response.status, response.headers, body)
             except TimeoutError:
-                raise TryAgainError(f"no whole answer within {self.settings.timeout:g} s") from None
+                raise TryAgainError(f"no complete answer within {self.settings.timeout:g} s") from None
             except (aiohttp.InvalidURL, ValueError):
                 raise SourceError(f"{public_url(url)}: is not a usable URL") from None
             except (aiohttp.ClientError, ConnectionError) as error:

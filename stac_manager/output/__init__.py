@@ -1,4 +1,7 @@
-"""Published files: stac-geoparquet, and the catalog and collections that lead to it."""
+"""Published files: output formats, and the catalog and collections that link to their files.
+
+What belongs here: from items to files. What does not: how files are put in place, which the `published` stage does.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WrittenFiles:
-    """What became of items that were written to files; `rows` and `rejected` add up to all of them."""
+    """The result of a write; `rows` and `rejected` add up to all items."""
 
     rows: int
     rejected: Sequence[RejectedItem]
@@ -50,23 +53,23 @@ class WrittenFiles:
 
 
 class OutputModule:
-    """Items in, files out, whatever the format."""
+    """Items in, files out, in any format."""
 
     @staticmethod
     def write(
         items: Callable[[], Iterable[Item]] | Sequence[Item],
         target: Path,
-        format: str = "parquet",  # noqa: A002 - the word that workflows and the command line use
+        format: str = "parquet",  # noqa: A002 - the name in workflows and on the command line
         *,
         collection: dict[str, Any] | None = None,
     ) -> WrittenFiles:
         """Write items to a local path in a format of `stac_manager.registry.OUTPUTS`.
 
         Args:
-            items: a list, or a function that gives the items anew each time it is called.
-            target: a file; where the format makes several, the folder that they go into.
+            items: a list, or a function that returns the items again each time it is called.
+            target: a file; for a format with several files, the folder for them.
             format: the name of the format.
-            collection: goes into the files where the format has a place for it.
+            collection: written into the files, if the format has a place for it.
 
         Raises:
             UsageError: there is no such format.

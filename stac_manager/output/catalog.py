@@ -1,4 +1,4 @@
-"""`catalog.json` and `collection.json` of what is published: dictionaries in, dictionaries out."""
+"""The published `catalog.json` and `collection.json`: dictionaries in, dictionaries out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KEPT_LINKS = frozenset(
         "via",
     }
 )
-"""Links of the source that are still right in a copy; the others lead through the source's own catalog or API."""
+"""Links of the source that are valid in a copy; the others lead through the source's own catalog or API."""
 
 
 def build_collection(
@@ -44,11 +44,11 @@ def build_collection(
     *,
     assets: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The collection as published: the source's, with extent, summaries, links and assets of what is really there.
+    """The published collection: the source's, with extent, summaries, links and assets of the published items.
 
-    `summaries` go by partition; `assets` are those of the published files, with hrefs relative to `collection.json`.
-    Without any item the source's extent and summaries stay. STAC versions other than 1.0.0 and 1.1.0 become
-    1.1.0, with what that requires.
+    `summaries` has an entry for each partition; `assets` are those of the published files, with hrefs relative to
+    `collection.json`. Without any item, the source's extent and summaries stay. STAC versions other than 1.0.0 and
+    1.1.0 become 1.1.0, with the members that it requires.
 
     Source: STAC collection specification; stac-geoparquet specification, "Referencing a STAC Geoparquet Collections in
     a STAC Collection JSON".
@@ -91,7 +91,7 @@ def build_catalog(workflow_name: str, description: str, collections: Iterable[Ma
 
 
 def _modernize(collection: dict[str, Any]) -> None:
-    """Set what 1.1.0 requires and take out what it refuses; extensions without a schema address say nothing there."""
+    """Set what 1.1.0 requires and remove what it does not allow; it allows only extensions with a schema URI."""
     extensions = collection.get("stac_extensions")
     named = extensions if isinstance(extensions, list) else []
     collection |= {
@@ -104,7 +104,7 @@ def _modernize(collection: dict[str, Any]) -> None:
 
 
 def _extent(extent: Any, total: PartitionSummary) -> dict[str, Any]:
-    """The true extent where the items tell it; extents of STAC 0.7 are bare lists."""
+    """The extent of the items, or else the source's; extents of STAC 0.7 are plain lists."""
     known = extent if isinstance(extent, dict) else {}
     spatial = {"bbox": [total.bbox]} if total.bbox else known.get("spatial", _WORLD)
     temporal = {"interval": [total.interval]} if total.interval else known.get("temporal", [None, None])
@@ -128,7 +128,7 @@ def _is_absolute(href: Any) -> bool:
 
 
 def _resolved(href: Any, base: str | None) -> str | None:
-    """The absolute form of an href of the source, or None: a relative one would lead nowhere from here."""
+    """The absolute form of an href of the source, or None: a relative one would be broken here."""
     if _is_absolute(href):
         return str(href)
     return urljoin(base, href) if base and isinstance(href, str) and href else None

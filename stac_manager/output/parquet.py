@@ -23,14 +23,14 @@ PARQUET_TYPE = "application/vnd.apache.parquet"
 class ParquetOutput(Output):
     """Writes stac-geoparquet. A partition without items has no file.
 
-    All partitions agree on which number columns are doubles, since readers take the types of the first file for all.
+    All partitions agree on which number columns are doubles, because readers use the types of the first file for all.
     """
 
     name = "parquet"
     version = "2"
 
     def write(self, job: PartitionJob) -> OutputResult:
-        """One file with all items that the format can hold."""
+        """One file with all items that the format can represent."""
         path = job.folder / "items.parquet"
         result = write_geoparquet(
             job.items,
@@ -55,7 +55,7 @@ class ParquetOutput(Output):
         return (f"published/{safe_name(collection_id)}/items/{partition}.parquet",)
 
     def contract_of(self, details: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """The columns that hold floats in any partition."""
+        """The columns that have floats in any partition."""
         found = (_recorded(one) for one in details)
         doubles = {path for numbers in found if numbers for path in numbers.double}
         return {"double": sorted(doubles)} if doubles else {}
@@ -67,7 +67,7 @@ class ParquetOutput(Output):
         return {"double": sorted(doubles)} if doubles else {}
 
     def keeps_contract(self, details: Mapping[str, Any], contract: Mapping[str, Any]) -> bool:
-        """Whether no column is integer where it should be double, or the other way round."""
+        """Whether the file has doubles in exactly the columns that the contract lists."""
         numbers, doubles = _recorded(details), _doubles(contract)
         return numbers is not None and numbers.widened == tuple(path for path in numbers.integer if path in doubles)
 
@@ -82,7 +82,7 @@ class ParquetOutput(Output):
             yield from column.to_pylist()
 
     def difference(self, original: Item, read_back: Item) -> str | None:
-        """What differs beyond the table in docs/parquet.md."""
+        """The first difference that the table in docs/parquet.md does not allow."""
         return same_after_parquet(original, read_back)
 
 
@@ -92,7 +92,7 @@ def _doubles(contract: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _recorded(details: Mapping[str, Any]) -> NumberTypes | None:
-    """None for details that do not tell."""
+    """The number types in the details of a file; None if the details do not have them."""
     numbers = details.get("number_types")
     if not isinstance(numbers, dict):
         return None

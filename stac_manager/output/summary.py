@@ -1,4 +1,4 @@
-"""What the items of a partition say together: how many, where, when, and which values their properties take."""
+"""A summary of the items of a partition: their number, extent, times, and the values of their properties."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stac_manager.times import format_rfc3339, parse_rfc3339
 
 __all__ = ["PartitionSummary"]
 
-_MOST_VALUES = 25
-_LONGEST_VALUE = 64
+_MOST_VALUES = 25  # of a property; a longer list is no summary
+_LONGEST_VALUE = 64  # characters; longer texts are prose
 _INSTANTS = ("datetime", "start_datetime", "end_datetime")
 _CODES = frozenset({"proj:epsg"})
-"""Numbers that name something: a range of them would say nothing."""
+"""Numbers that are codes: a range of them has no meaning."""
 _PROSE = frozenset({"title", "description"})
 _IDENTIFIER = re.compile(r"(?:^|[:_-])(?:ids?|uuid|guid|identifier|uri|url|href)$")
 _TIME_OR_HREF = re.compile(r"\d{4}-\d{2}-\d{2}|.*://")
@@ -42,17 +42,17 @@ class _Range:
 
 
 _Seen = _Values | _Range | None
-"""None: the property has no summary, whatever comes."""
+"""None: the property has no summary, and will have none."""
 
 _NEW = _Values("", set())
 
 
 @dataclass(slots=True)
 class PartitionSummary:
-    """Facts about the items of a partition, built item by item, kept as JSON, and merged into a collection's.
+    """Facts about the items of a partition, built item by item, stored as JSON, and merged into a collection's summary.
 
-    Longitudes are kept apart by how a bbox lies: in the eastern half, in the western, through Greenwich, or across the
-    antimeridian (west > east, RFC 7946 section 5.2). That keeps `bbox` small and right for items around 180 degrees.
+    Longitudes are kept separately for bboxes in the eastern half, in the western half, through Greenwich, and across
+    the antimeridian (west > east, RFC 7946 section 5.2). So `bbox` is small and right for items around 180 degrees.
     """
 
     rows: int = 0
@@ -62,7 +62,7 @@ class PartitionSummary:
     _properties: dict[str, _Seen] = field(default_factory=dict)
 
     def add(self, item: Item) -> None:
-        """Count an item in; a bbox or a time that is none is passed over."""
+        """Add an item; an invalid bbox or time is skipped."""
         self.rows += 1
         box = item.get("bbox")
         if isinstance(box, list) and len(box) in (4, 6) and all(type(number) in (int, float) for number in box):
@@ -78,7 +78,7 @@ class PartitionSummary:
                 self._add_seen(name, _seen(name, value))
 
     def merge(self, others: Iterable[PartitionSummary]) -> PartitionSummary:
-        """A new summary of this one's items and the others'."""
+        """A new summary of the items of this one and of the others."""
         total = PartitionSummary()
         for part in (self, *others):
             total.rows += part.rows
@@ -93,7 +93,7 @@ class PartitionSummary:
 
     @property
     def bbox(self) -> list[float] | None:
-        """[west, south, east, north] in degrees, west > east when it crosses the antimeridian; None without any."""
+        """[west, south, east, north] in degrees; west > east if it crosses the antimeridian; None if there is none."""
         if self._latitudes is None:
             return None
         south, north = self._latitudes
@@ -102,16 +102,16 @@ class PartitionSummary:
 
     @property
     def interval(self) -> list[str] | None:
-        """[first, last] instant of the items, RFC 3339 in UTC; None without any."""
+        """[first, last] instant of the items, RFC 3339 in UTC; None if there is none."""
         return None if self._interval is None else [format_rfc3339(instant) for instant in self._interval]
 
     @property
     def summaries(self) -> dict[str, Any]:
-        """As STAC collections have them: `{"minimum", "maximum"}` of numbers, the sorted list of at most 25 values."""
+        """Summaries of a STAC collection: `{"minimum", "maximum"}` of numbers, or a sorted list of up to 25 values."""
         return {name: _as_summary(seen) for name, seen in sorted(self._properties.items()) if seen is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; the same items give the same."""
+        """The summary as JSON; the same items give the same JSON."""
         return {
             "rows": self.rows,
             "latitudes": self._latitudes and list(self._latitudes),
@@ -122,7 +122,7 @@ class PartitionSummary:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PartitionSummary:
-        """What `to_dict` gave."""
+        """The summary from the result of `to_dict`."""
         interval = data["interval"]
         return cls(
             data["rows"],
@@ -138,7 +138,7 @@ class PartitionSummary:
         self._longitudes[side] = _hull(self._longitudes.get(side), (west, east)) or (west, east)
 
     def _west_east(self) -> Span:
-        """Without crossing items the plain extent; with them an extent that crosses, if no item lies on Greenwich."""
+        """The plain extent; if items cross the antimeridian but none crosses Greenwich, the extent crosses it too."""
         spans = self._longitudes
         if "across" not in spans:
             return min(west for west, _ in spans.values()), max(east for _, east in spans.values())
@@ -165,7 +165,7 @@ def _hull(one: Span | None, other: Span | None) -> Span | None:
 
 
 def _seen(name: str, value: Any) -> _Seen:
-    """What one value shows; a list of texts shows each of them, as `instruments` does."""
+    """The summary of one value; each text of a list counts as a value, as in `instruments`."""
     if name in _INSTANTS or name in _PROSE or _IDENTIFIER.search(name):
         return None
     if type(value) in (int, float) and name not in _CODES:
@@ -180,7 +180,7 @@ def _seen(name: str, value: Any) -> _Seen:
 
 
 def _covers(seen: _Seen, value: Any) -> bool:
-    """Whether a value adds nothing to what was seen; for most items and properties it does not."""
+    """Whether the summary has a value already, as for most items and properties."""
     if isinstance(seen, _Range):
         return type(value) in (int, float) and seen.minimum <= value <= seen.maximum
     return seen is None or (type(value).__name__ == seen.kind and value in seen.found)

@@ -1,4 +1,4 @@
-"""Validation: is each object what the schemas of its STAC version and its extensions say?"""
+"""Validation of STAC objects against the JSON Schemas of their STAC version and their extensions."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class ValidateModule:
         self._validator = Validator(store, level=level, extra_schemas=extra_schemas)
 
     def validate(self, items: Iterable[Item]) -> Iterator[tuple[Item, ItemVerdict]]:
-        """Each item with its verdict, in the order they come; only one is held at a time."""
+        """Each item with its verdict, in the same order; only one item is in memory at a time."""
         for item in items:
             yield item, self._validator.check(item)

@@ -1,4 +1,4 @@
-"""Verdicts at speed: jsonschema-rs passes what is valid, and stac-validator judges whatever it does not pass."""
+"""Fast validation: jsonschema-rs accepts valid objects, and stac-validator decides on all others."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ __all__ = ["Level", "Validator"]
 Level = Literal["strict", "lenient"]
 
 _MOST_PLANS = 4096
+"""Combinations of version and extensions to remember; it bounds memory."""
 
 
 class Validator:
@@ -38,9 +39,8 @@ class Validator:
 
     Args:
         store: where schemas come from.
-        level: `lenient` accepts what only extensions refuse.
-        extra_schemas: addresses, or paths of local files, of schemas that every object must pass as well; they
-            count like extensions.
+        level: `lenient` accepts objects that are invalid by extensions only.
+        extra_schemas: URLs or local files of further schemas that every object must pass; they count as extensions.
 
     Raises:
         UsageError: a local file of `extra_schemas` cannot be used, or there is no such level.
@@ -58,17 +58,17 @@ class Validator:
         self._plans: dict[tuple[Any, ...], tuple[_Compiled, ...]] = {}
 
     def check(self, item: dict[str, Any]) -> ItemVerdict:
-        """The verdict on one Item, Collection or Catalog. Never raises for what is wrong with it; never changes it."""
+        """The verdict on one Item, Collection or Catalog. An invalid object never raises; no object is changed."""
         try:
-            # also what keeps the native code from following a nesting without end
+            # this also protects the native code from endless nesting
             data = orjson.dumps(item)
         except TypeError as error:
-            return self._refused_at_once(item, "", f"cannot be written as JSON: {error}")
+            return self._invalid_at_once(item, "", f"cannot be written as JSON: {error}")
         if not isinstance(item, dict):
-            return self._refused_at_once(None, "", f"is a JSON {type(item).__name__}, not an object")
+            return self._invalid_at_once(None, "", f"is a JSON {type(item).__name__}, not an object")
         plan = self._plan(item)
         if isinstance(plan, SchemaFailure):
-            return self._refused_at_once(item, plan.path, plan.message)
+            return self._invalid_at_once(item, plan.path, plan.message)
         for schema in plan:
             if not schema.passes(item):
                 break
@@ -77,14 +77,14 @@ class Validator:
         copy = orjson.loads(data)
         return self._verdict(item, [schema.check(copy) for schema in plan])
 
-    def _refused_at_once(self, item: Any, path: str, message: str) -> ItemVerdict:
-        return self._verdict(item, [SchemaOutcome(SchemaFailure("", path, one_line(message)), refused=True)])
+    def _invalid_at_once(self, item: Any, path: str, message: str) -> ItemVerdict:
+        return self._verdict(item, [SchemaOutcome(SchemaFailure("", path, one_line(message)), failed=True)])
 
     def _verdict(self, item: Any, outcomes: Sequence[SchemaOutcome | None]) -> ItemVerdict:
-        """Put together what each schema says, the core schema first."""
+        """Combine the outcomes of the schemas; the core schema comes first."""
         found = [outcome for outcome in outcomes if outcome]
         verdict = Verdict.UNCHECKED if found else Verdict.VALID
-        if any(outcome.refused for outcome in found):
+        if any(outcome.failed for outcome in found):
             verdict = Verdict.INVALID
         lenient = verdict is Verdict.INVALID and outcomes[0] is None and self._level == "lenient"
         return ItemVerdict(
@@ -97,7 +97,7 @@ class Validator:
         )
 
     def _plan(self, item: dict[str, Any]) -> tuple[_Compiled, ...] | SchemaFailure:
-        """The schemas for an object, looked up once per combination of what it says about itself."""
+        """The schemas for an object, collected once for each combination of type, version and extensions."""
         version, extensions = item.get("stac_version"), item.get("stac_extensions", [])
         kind = kind_of(item, version) if isinstance(version, str) else None
         if kind is None or not isinstance(extensions, list):
@@ -143,30 +143,30 @@ class _Compiled:
             self._missing = unavailable(address, str(error))
 
     def passes(self, item: dict[str, Any]) -> bool:
-        """Whether jsonschema-rs passes it; False also where only stac-validator can tell."""
+        """Whether jsonschema-rs accepts it; False also if only stac-validator can decide."""
         try:
             return self._is_valid is not None and self._is_valid(item)
         except ValueError:
             return False
 
     def check(self, item: dict[str, Any]) -> SchemaOutcome | None:
-        """What is wrong with an object, in the words of stac-validator; None where it passes."""
+        """The error of stac-validator for an object; None if it is valid."""
         if self.passes(item):
             return None
         if self._missing:
             return self._missing
         try:
             self._authority = self._authority or ReferenceValidator(self._schemas)
-        except Exception as error:  # noqa: BLE001 - a schema from anywhere can make it fail in any way
+        except Exception as error:  # noqa: BLE001 - a foreign schema may raise anything
             self._missing = unavailable(self._address, f"it cannot be used: {error}")
             return self._missing
         return self._authority.check(item)
 
 
 def _fast_check(schemas: SchemaSet) -> Callable[[Any], bool] | None:
-    """A check that agrees with stac-validator: the root as draft 2020-12, the rest by its `$schema`, formats ignored.
+    """A check that agrees with stac-validator: the root schema as draft 2020-12, others by `$schema`, without formats.
 
-    None where jsonschema-rs cannot compile the schema.
+    None if jsonschema-rs cannot compile the schema.
     """
     try:
         validator = jsonschema_rs.Draft202012Validator(
@@ -185,9 +185,10 @@ _NOT_A_PREFIX = re.compile(r'"\^\(\?!([\w:-]+)\)":')
 
 
 def _linear_patterns(schema: Schema) -> str:
-    """The schema as JSON, with each member pattern `^(?!eo:)` as an equal one without look-ahead.
+    """The schema as JSON, with each member pattern `^(?!eo:)` replaced by an equal one without look-ahead.
 
-    Nearly every extension has one; it is applied to every member of every asset, and look-ahead takes twice as long.
+    Nearly every extension has such a pattern. It is applied to every member of every asset, and look-ahead takes twice
+    as long.
     """
 
     def linear(match: re.Match[str]) -> str:
@@ -200,7 +201,7 @@ def _linear_patterns(schema: Schema) -> str:
 
 
 def _declaration_problem(item: dict[str, Any], kind: Kind | None) -> SchemaFailure | None:
-    """What is wrong with what an object says about itself, so that no schema can be chosen."""
+    """Why no schema can be chosen for an object: its version, type or extensions are invalid."""
     good, _, message = validate_stac_version_field(item)
     if not good:
         return SchemaFailure("", "stac_version", message)

@@ -1,6 +1,6 @@
-"""stac-validator, whose verdict and message count, asked about one object and one schema at a time.
+"""stac-validator, the reference for verdicts and messages, for one object and one schema at a time.
 
-It has every schema at hand, so it neither reads files nor asks the network, and it says nothing by itself.
+It gets every schema from the caller, so it neither reads files nor uses the network, and it prints nothing.
 """
 
 from __future__ import annotations
@@ -32,40 +32,40 @@ class ReferenceValidator:
         self._validator = _prepare(schemas)
 
     def check(self, item: dict[str, Any]) -> SchemaOutcome | None:
-        """The verdict on an object: None where it passes."""
+        """The error of an object; None if it is valid."""
         run = _Run(self._address, self._validator)
-        # its wording of an error takes every link for an object
+        # stac-validator fails on a link that is no object, when it words an error
         with suppress(AttributeError, TypeError):
             run.validate_dict(item)
         if run.valid:
             return None
         if isinstance(run.cause, ValidationError):
             message = run.message[-1]["error_message"] if run.message else run.cause.message
-            return SchemaOutcome(_failure(self._address, run.cause, message, item), refused=True)
+            return SchemaOutcome(_failure(self._address, run.cause, message, item), failed=True)
         if _is_recursion(run.cause):
-            return SchemaOutcome(SchemaFailure(self._address, "", "the object is nested too deeply"), refused=True)
+            return SchemaOutcome(SchemaFailure(self._address, "", "the object is nested too deeply"), failed=True)
         return unavailable(self._address, f"it cannot be used: {run.cause}")
 
 
 def _prepare(schemas: SchemaSet) -> Draft202012Validator:
-    """What `stac_validator.utilities.validate_with_ref_resolver` builds for every single call, built once.
+    """The validator that `stac_validator.utilities.validate_with_ref_resolver` builds for each call, built once.
 
-    The references are in place beforehand instead of read again each time: some five times faster.
+    The references are loaded once instead of for each call, which is about five times faster.
     """
     resources = [(schemas.address, DRAFT202012.create_resource(schemas.document))]
-    # a broken part of a schema may never be reached; it is left to fail when it is, as it would there
+    # a broken part of a schema fails only when it is used, as in stac-validator
     for uri, document in schemas.python_documents.items():
         with suppress(CannotDetermineSpecification, UnknownDialect):
             resources.append((uri, Resource.from_contents(document)))
     registry: Registry[Any] = Registry().with_resources(resources)
     with suppress(AttributeError, TypeError, ValueError, LookupError, CannotDetermineSpecification, UnknownDialect):
         registry = registry.crawl()
-    # sorted as there, which decides what error comes first
+    # sorted as in stac-validator, because the order decides which error comes first
     return Draft202012Validator(json.loads(json.dumps(schemas.document, sort_keys=True)), registry=registry)
 
 
 class _Run(StacValidate):  # type: ignore[misc]  # the package has no type information
-    """One run of stac-validator with one schema, which keeps the error that its message was made from."""
+    """One run of stac-validator with one schema; it keeps the error behind the message."""
 
     def __init__(self, address: str, validator: Draft202012Validator) -> None:
         super().__init__(custom=address)
@@ -81,10 +81,10 @@ class _Run(StacValidate):  # type: ignore[misc]  # the package has no type infor
 
 
 def _failure(address: str, error: ValidationError, message: str, item: dict[str, Any]) -> SchemaFailure:
-    """The message without the place, which stands beside it.
+    """The failure with its path, and the message without the path.
 
-    Of alternatives the closest one is named, as stac-validator does for extensions; the message about all of them
-    would repeat the whole object.
+    If a schema has alternatives, the closest one is reported, as stac-validator does for extensions. A message about
+    all of them would repeat the whole object.
     """
     path = list(error.absolute_path)
     if error.context:
@@ -98,7 +98,7 @@ def _failure(address: str, error: ValidationError, message: str, item: dict[str,
 def _closest(error: ValidationError, item: dict[str, Any]) -> ValidationError:
     try:
         alternative = extract_relevant_oneof_error(error, item)
-    except AttributeError:  # it takes every alternative for an object, but it may be `false`
+    except AttributeError:  # stac-validator expects every alternative to be an object, but it may be `false`
         alternative = error
     return best_match(alternative.context) if alternative.context else alternative
 

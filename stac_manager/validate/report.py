@@ -1,4 +1,4 @@
-"""The validation report: counts, and every object that is not valid with its reasons."""
+"""The validation report: counts, and every object that is not valid, with the reasons."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from stac_manager.validate.verdicts import ItemVerdict, SchemaFailure, Verdict
 __all__ = ["ReportBuilder"]
 
 _MOST_REASONS = 10_000
+"""Different reasons to count; it bounds memory."""
 _DIGITS = re.compile(r"\d+")
 
 
 class ReportBuilder:
-    """Collects verdicts and writes the report. SyncStateStore stays small however many there are.
+    """Collects verdicts and writes the report. Its memory use does not grow with the number of verdicts.
 
     The report is `{"valid": n, "invalid": n, "unchecked": n, "items": [{"id", "collection", "verdict", "errors":
     [{"schema", "path", "message"}]}]}`; `items` lists what is not valid, in the order of `add`. An invalid object
@@ -38,7 +39,7 @@ class ReportBuilder:
         self._examples: dict[tuple[str, str], str] = {}
 
     def add(self, verdict: ItemVerdict) -> None:
-        """Take over one verdict.
+        """Add one verdict.
 
         Raises:
             StorageError: the temporary folder is full.
@@ -64,19 +65,19 @@ class ReportBuilder:
         self._reasons[key] += 1
 
     def top_reasons(self, n: int = 10) -> list[tuple[str, int]]:
-        """The most frequent reasons and how many objects have each, the most frequent first.
+        """The most frequent reasons, each with the number of objects, the most frequent first.
 
-        Reasons that differ only in numbers are one, told by the first of them; of endlessly many different ones
-        only the first 10,000 are counted.
+        Reasons that differ only in numbers count as one, and the first of them is shown. Only the first 10,000
+        different reasons are counted.
         """
         ranked = sorted(self._reasons.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(self._examples[key], count) for key, count in ranked[:n]]
 
     def write(self, path: Path) -> None:
-        """Write the report as JSON. Same verdicts in the same order, same bytes.
+        """Write the report as JSON. The same verdicts in the same order give the same bytes.
 
         Raises:
-            StorageError: the file cannot be written; what was there before is still whole.
+            StorageError: the file cannot be written; an earlier file is unchanged.
         """
         head = orjson.dumps({str(verdict): count for verdict, count in self.counts.items()})
         with atomic_file(path) as staging, staging.open("wb") as file:

@@ -1,7 +1,7 @@
-"""Get one schema over http or https.
+"""Download one schema over http or https.
 
-The addresses come out of other people's items, so what they may reach is limited: http and https only, public
-hosts only (after DNS and on every redirect), a size and a time.
+The URLs come from other people's items, so downloads are limited: to http and https, to public hosts (checked after DNS
+and on every redirect), and in size and time.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from stac_manager.validate.verdicts import SchemaUnavailableError
 __all__ = ["MAX_BYTES", "fetch"]
 
 MAX_BYTES = 5_000_000
-"""The largest answer that is read; the largest STAC schema has 0.3 MB."""
-_TIMEOUT = 10.0
-_DEADLINE = 30.0
-_TRIES = 3
+"""The greatest size of an answer; the largest STAC schema has 0.3 MB."""
+_TIMEOUT = 10.0  # seconds to connect, and for each read
+_DEADLINE = 30.0  # seconds for the whole answer
+_TRIES = 3  # if the failure may be temporary
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
 def fetch(address: str, allow_hosts: Collection[str] = ()) -> bytes:
     """The body of the answer to a GET, at most `MAX_BYTES` long.
 
-    A server that is briefly out of order is asked three times; one that cannot be reached, once.
+    A request with a temporary failure is sent three times; if the server cannot be reached, only once.
 
     Args:
-        address: an http or https address.
+        address: an http or https URL.
         allow_hosts: names of hosts that may be in a private network.
 
     Raises:
-        SchemaUnavailableError: with the reason.
+        SchemaUnavailableError: the download failed; the text is the reason.
     """
     retrying = Retrying(
         stop=stop_after_attempt(_TRIES),
@@ -89,7 +89,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         if size > MAX_BYTES:
             raise SchemaUnavailableError(f"the answer is larger than {MAX_BYTES} bytes")
         if time.monotonic() - started > _DEADLINE:
-            raise SchemaUnavailableError(f"no whole answer within {_DEADLINE:g} s")
+            raise SchemaUnavailableError(f"no complete answer within {_DEADLINE:g} s")
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
     return b"".join(parts)
@@ -141,7 +141,7 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def _by_proxy(request: urllib.request.Request) -> bool:
-    # a proxy that the environment names is the operator's word, and it resolves the name, not we
+    # the operator has set the proxy of the environment, and the proxy resolves the name itself
     return request.host != urlsplit(request.full_url).netloc
 
 
@@ -165,7 +165,7 @@ class _PublicHttps(http.client.HTTPSConnection):
 
 
 def _connect(host: str, port: int, timeout: float | None, allow_hosts: Collection[str]) -> socket.socket:
-    """Connect to the address that was looked at, so that a second DNS answer cannot change it."""
+    """Connect to the IP address that was checked, so that a second DNS answer cannot change it."""
     ip = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     if host not in allow_hosts and not _is_public(ip):
         raise SchemaUnavailableError(f"{host} is in a private network")

@@ -1,4 +1,4 @@
-"""A schema with everything that it refers to, under the names by which the engines will ask for it."""
+"""A schema with all schemas that it refers to, under the URIs that the two validators use for them."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from stac_manager.validate.verdicts import SchemaUnavailableError
 __all__ = ["SchemaSet", "collect_schema_set"]
 
 _MOST_REFERENCES = 200
+"""Schemas that one schema may refer to; more is taken for an endless chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaSet:
-    """One schema and the closure of its references."""
+    """One schema and all schemas that it refers to, directly or indirectly."""
 
     address: str
     document: Schema
     base_uri: str
-    """What relative references resolve against where the schema has no `$id`."""
+    """The base of relative references if the schema has no `$id`."""
     python_documents: dict[str, Schema] = field(default_factory=dict)
-    """What it refers to, by the URI that stac-validator asks for; it may be relative, as some `$id` are."""
+    """The schemas it refers to, by the URI that stac-validator uses; it may be relative, as some `$id` are."""
     rust_documents: dict[str, Schema] = field(default_factory=dict)
-    """The same by the URI that jsonschema-rs asks for, always absolute."""
+    """The same by the URI that jsonschema-rs uses, which is always absolute."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ReachedSchema:
-    """A document as one reference reached it."""
+    """A document, and the base URIs with which one reference reached it."""
 
     address: str
     document: Schema
     python_base: str
-    """The base URI in `referencing`, which stac-validator uses: the `$id` of the root, then the URI asked for."""
+    """The base URI in `referencing`, which stac-validator uses: the `$id` of the root, then the requested URI."""
     rust_base: str
-    """The base URI in jsonschema-rs: the `$id` of each document, resolved against the URI asked for."""
+    """The base URI in jsonschema-rs: the `$id` of each document, resolved against the requested URI."""
 
 
 def collect_schema_set(store: SchemaStore, address: str) -> SchemaSet:
-    """Collect a schema and, over any number of steps, what it refers to.
+    """Collect a schema and all schemas that it refers to, directly or indirectly.
 
     Raises:
-        SchemaUnavailableError: the schema, or one that it refers to, cannot be had.
+        SchemaUnavailableError: the schema, or one that it refers to, cannot be loaded.
     """
     path, document = store.locate(address), store.load(address)
     base_uri = address if web_address(address) else path.as_uri()
@@ -62,7 +63,7 @@ def collect_schema_set(store: SchemaStore, address: str) -> SchemaSet:
             if len(gathered.rust_documents) > _MOST_REFERENCES:
                 raise SchemaUnavailableError(f"it refers to more than {_MOST_REFERENCES} other schemas")
     except ValueError as error:
-        raise SchemaUnavailableError(f"it refers to what is no address: {error}") from None
+        raise SchemaUnavailableError(f"it has a reference that is no URL: {error}") from None
     return gathered
 
 

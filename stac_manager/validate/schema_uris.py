@@ -1,4 +1,4 @@
-"""Which schemas a STAC object is to be checked with, by what it says about itself."""
+"""The schemas that apply to a STAC object, by its type, version and extensions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SITE = "https://schemas.stacspec.org"
 
 
 def web_address(text: str) -> bool:
-    """Whether this is an http or https address."""
+    """Whether this is an http or https URL."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def kind_of(item: dict[str, Any], version: str) -> Kind | None:
-    """What kind of STAC object this is, or None.
+    """The kind of a STAC object, or None.
 
-    Before 1.0.0-rc.1 collections and catalogs had no `type`; they are told apart as stac-validator does.
+    Before 1.0.0-rc.1 collections and catalogs had no `type`; they are distinguished as in stac-validator.
     """
     stac_type = item.get("type")
     if stac_type is None and "type" not in item and _BEFORE_RC1.match(version):
@@ -35,15 +35,15 @@ def kind_of(item: dict[str, Any], version: str) -> Kind | None:
 
 
 def core_schema(version: str, kind: Kind) -> str:
-    """The address of the core schema of a version. Before 1.0.0-beta.2 only the tags of stac-spec have them."""
+    """The URL of the core schema of a version. Before 1.0.0-beta.2 only the tags of stac-spec have it."""
     root = _TAGS if _ON_A_TAG.match(version) else _SITE
     return f"{root}/v{version}/{kind}-spec/json-schema/{kind}.json"
 
 
 def extension_schema(version: str, name: str) -> str:
-    """The address of an extension's schema: itself, or what a short name such as `eo` meant up to 1.0.0-rc.1.
+    """The URL of an extension's schema: `name` itself, or for a short name such as `eo` its URL up to 1.0.0-rc.1.
 
-    A name without any meaning is given back as it is; no store has a schema under it.
+    An unknown name is returned unchanged; no store has a schema of that name.
     """
     if web_address(name):
         return name.partition("#")[0]

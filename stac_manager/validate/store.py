@@ -1,4 +1,4 @@
-"""Where schemas come from: folders, the packaged core schemas, a local cache, the network. Always as local files."""
+"""Where schemas come from: folders, the packaged core schemas, a local cache, the network. Each is a local file."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _PACKAGED = Path(__file__).parent / "schemas"
 
 
 class SchemaStore:
-    """Schemas by their public address.
+    """Schemas by their public URL.
 
-    An address is looked up in `schema_dirs`, then in the folders of the environment variable `STAC_SCHEMA_DIR`
-    (separated by `:`, on Windows by `;`), then among the packaged core schemas, then in the cache, then on the
-    network. Folders are laid out as `<host>/<path>`. Each answer, also that there is none, holds for the life of
-    the store. Safe to use from several threads.
+    A schema is searched in `schema_dirs`, then in the folders of the environment variable `STAC_SCHEMA_DIR` (separated
+    by `:`, on Windows by `;`), then in the packaged core schemas, then in the cache, then on the network. Folders have
+    the layout `<host>/<path>`. Each result, also a missing schema, is remembered as long as the store exists. A store
+    is safe to use from several threads.
 
     Args:
         schema_dirs: folders with schemas.
-        cache_dir: where schemas from the network are kept; by default `stac-manager/schemas` in `$XDG_CACHE_HOME`
-            or `~/.cache`.
-        offline: never ask the network.
-        allow_hosts: names of hosts in a private network that may be asked; others there are refused.
+        cache_dir: where downloaded schemas are stored; by default `stac-manager/schemas` in `$XDG_CACHE_HOME` or
+            `~/.cache`.
+        offline: never use the network.
+        allow_hosts: names of hosts in a private network that may be used; other private hosts are not.
 
     Raises:
-        UsageError: a folder of `schema_dirs` or `STAC_SCHEMA_DIR` is not there.
+        UsageError: a folder of `schema_dirs` or `STAC_SCHEMA_DIR` does not exist.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class SchemaStore:
         self._lock = threading.Lock()
 
     def locate(self, address: str) -> Path:
-        """The local file of a schema. What follows `#` in the address does not matter.
+        """The local file of a schema. The part of the URL after `#` is ignored.
 
         Raises:
-            SchemaUnavailableError: there is none; the text says why.
+            SchemaUnavailableError: there is none; the text is the reason.
         """
         with self._lock:
             found = self._known.get(address)
@@ -94,7 +94,7 @@ class SchemaStore:
         return self._documents[path]
 
     def add_file(self, path: Path) -> str:
-        """Take a schema file of the user's own; returns its address: its `$id`, or the path where it has none.
+        """Add a schema file of the user; returns its URL: its `$id`, or its path if it has none.
 
         Raises:
             UsageError: the file cannot be read, or is not a JSON object.
@@ -123,33 +123,33 @@ class SchemaStore:
             except SchemaUnavailableError:
                 path.unlink(missing_ok=True)
         if self._offline:
-            raise SchemaUnavailableError("it is in none of the schema folders, and the network is not to be asked")
+            raise SchemaUnavailableError("it is in none of the schema folders, and the network is not to be used")
         body = fetch(address, self._allow_hosts)
         _parse(body, "the server's answer")
         try:
             with atomic_file(path) as staging:
                 staging.write_bytes(body)
         except (OSError, StorageError) as error:
-            raise SchemaUnavailableError(f"it cannot be kept in the cache: {error}") from None
+            raise SchemaUnavailableError(f"it cannot be stored in the cache: {error}") from None
         return path
 
 
 def _relative_path(address: str) -> Path:
-    """`<host>/<path>` of an address, never outside of the folder it is looked up in."""
+    """`<host>/<path>` of a URL, never outside of the schema folder."""
     text = address.partition("#")[0]
     if not web_address(text):
-        raise SchemaUnavailableError("it is not an http or https address")
+        raise SchemaUnavailableError("it is not an http or https URL")
     if not (text.isascii() and text.isprintable()) or any(character in text for character in ' \\"<>'):
-        raise SchemaUnavailableError("its address has characters that no address has")
+        raise SchemaUnavailableError("its URL has characters that are not allowed in URLs")
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise SchemaUnavailableError(f"its address is not one: {error}") from None
+        raise SchemaUnavailableError(f"its URL is not valid: {error}") from None
     if not parts.hostname or "@" in parts.netloc or parts.query:
-        raise SchemaUnavailableError("its address is not just a host and a path")
+        raise SchemaUnavailableError("its URL has more than a host and a path")
     names = parts.path.split("/")[1:]
     if not names or any(name in ("", ".", "..") for name in names) or parts.netloc.startswith("."):
-        raise SchemaUnavailableError("its address does not lead to a file")
+        raise SchemaUnavailableError("its URL has no usable path")
     return Path(parts.netloc.lower(), *names)
 
 
@@ -186,7 +186,7 @@ _PYSTAC_CORE = {f"schemas.stacspec.org/v1.1.0/{kind}-spec/json-schema" for kind 
 
 
 def _from_pystac(relative: Path) -> Path | None:
-    """The core schemas of 1.1.0 and GeoJSON, which pystac ships in one flat folder each."""
+    """The core schemas of 1.1.0 and of GeoJSON, which pystac ships in one flat folder each."""
     folder = relative.parent.as_posix()
     if folder in _PYSTAC_CORE:
         place = f"stac-spec/v1.1.0/{relative.name}"

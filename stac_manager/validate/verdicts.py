@@ -1,4 +1,4 @@
-"""What a validation says about one object."""
+"""The result of the validation of one object."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ __all__ = [
 ]
 
 _HALF = 250
+"""Half of the characters that a message may have."""
 
 
 class Verdict(StrEnum):
-    """`valid`: every schema passes; `invalid`: one refuses; `unchecked`: none refuses, but not all could be asked."""
+    """`valid`: all schemas pass; `invalid`: one fails; `unchecked`: none fails, but not all schemas could be loaded."""
 
     VALID = "valid"
     INVALID = "invalid"
@@ -30,60 +31,60 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SchemaFailure:
-    """One schema that refused an object, or that could not be asked."""
+    """One schema that an object fails, or that could not be loaded."""
 
     schema: str
-    """The public address of the schema; empty where the object is refused before any schema is known."""
+    """The public URL of the schema; empty if the object fails before any schema is known."""
     path: str
-    """Where in the object, as `assets.B04.href` or `links[0].rel`; empty for the whole object."""
+    """Where in the object, such as `assets.B04.href` or `links[0].rel`; empty for the whole object."""
     message: str
-    """One line for a person; `unavailable: …` where the schema could not be asked."""
+    """One line for a person; `unavailable: …` if the schema could not be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemVerdict:
-    """The verdict on one object and what follows from it."""
+    """The verdict on one object and its consequences."""
 
     item_id: str | None
-    """None where the object has no usable id."""
+    """None if the object has no usable id."""
     collection: str | None
     verdict: Verdict
     errors: tuple[SchemaFailure, ...]
-    """Empty exactly when the verdict is `valid`; at most one per schema."""
+    """Empty if and only if the verdict is `valid`; at most one error a schema."""
     accepted: bool
-    """Whether the object goes on: valid, unchecked, or invalid and let through by level `lenient`."""
+    """Whether the object is accepted: valid, unchecked, or invalid but accepted by level `lenient`."""
     lenient: bool
-    """Invalid by an extension only, and let through by level `lenient`."""
+    """Invalid by extensions only, and accepted by level `lenient`."""
 
     @property
     def summary(self) -> str:
-        """Everything that is wrong, in one line."""
+        """All errors, in one line."""
         reasons = (f"{error.path}: {error.message}" if error.path else error.message for error in self.errors)
         return "; ".join(dict.fromkeys(reasons))
 
 
 class SchemaUnavailableError(StacManagerError):
-    """A schema, or something that it refers to, cannot be had; the text is the reason."""
+    """A schema, or one that it refers to, cannot be loaded; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaOutcome:
-    """What one schema has against an object."""
+    """The error of one schema for an object."""
 
     failure: SchemaFailure
-    refused: bool
-    """False: the schema could not be asked."""
+    failed: bool
+    """False: the schema could not be loaded."""
 
 
 def unavailable(schema: str, reason: str) -> SchemaOutcome:
-    """A schema that could not be asked."""
-    return SchemaOutcome(SchemaFailure(schema, "", one_line(f"unavailable: {reason}")), refused=False)
+    """The outcome of a schema that could not be loaded."""
+    return SchemaOutcome(SchemaFailure(schema, "", one_line(f"unavailable: {reason}")), failed=False)
 
 
 def one_line(text: str) -> str:
-    """At most 500 characters: of more, the start and the end.
+    """The text in one line of at most 500 characters; of a longer text, the start and the end.
 
-    A message starts with the value and ends with what is wrong with it, and the value may be a whole object.
+    A message starts with the value and ends with its error, and the value may be a whole object.
     """
     if len(text) > 2 * _HALF:
         text = f"{text[:_HALF]} … {text[-_HALF:]}"

@@ -203,7 +203,7 @@ def test_a_short_name_in_stac_1_0_is_unchecked(validator: Validator, item: Item)
     item["stac_extensions"] = ["eo", "../../../etc/passwd.json"]
     verdict = validator.check(item)
     assert verdict.verdict is Verdict.UNCHECKED
-    reason = "unavailable: it is not an http or https address"
+    reason = "unavailable: it is not an http or https URL"
     assert verdict.errors == (
         SchemaFailure("eo", "", reason),
         SchemaFailure("../../../etc/passwd.json", "", reason),
@@ -278,7 +278,7 @@ def test_a_schema_that_cannot_be_used_leaves_an_item_unchecked(
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("http://[broken/schema.json", "it refers to what is no address"),
+        ("http://[broken/schema.json", "it has a reference that is no URL"),
         ("0.json", "it refers to more than 200 other schemas"),
         ("missing.json", "it refers to https://example.com/missing.json, which is unavailable"),
     ],

@@ -148,7 +148,7 @@ def test_a_file_that_is_no_schema_is_unavailable_with_its_name(content: bytes, t
 @pytest.mark.usefixtures("socket_disabled")
 def test_an_offline_store_opens_no_socket(tmp_path: Path) -> None:
     store = offline(cache=tmp_path)
-    with pytest.raises(SchemaUnavailableError, match="network is not to be asked"):
+    with pytest.raises(SchemaUnavailableError, match="network is not to be used"):
         store.locate("https://stac-extensions.github.io/eo/v1.1.0/schema.json")
 
 
@@ -240,7 +240,7 @@ def test_a_redirect_on_the_same_host_is_followed(server: SchemaServer, online: S
 def test_a_cache_that_cannot_be_written_is_a_reason_not_a_crash(server: SchemaServer, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     store = SchemaStore(cache_dir=tmp_path / "cache", allow_hosts=["127.0.0.1"])
-    with pytest.raises(SchemaUnavailableError, match="cannot be kept in the cache"):
+    with pytest.raises(SchemaUnavailableError, match="cannot be stored in the cache"):
         store.locate(server.serve("/a.json", b"{}"))
 
 

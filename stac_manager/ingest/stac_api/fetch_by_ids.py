@@ -1,7 +1,7 @@
 """Fetch items of a STAC API by their ids, in batches; one by one if the server ignores `ids`.
 
-Callers delete items that are not found, so it must be certain that the source does not have them. So a batch fails if it
-gives fewer items than the server counts, or if its pages do not end. If a server finds no item at all, it is tested
+Callers delete items that are not found, so it must be certain that the source does not have them. So a batch fails if
+it gives fewer items than the server counts, or if its pages do not end. If a server finds no item at all, it is tested
 with the id of an existing item.
 """
 

@@ -18,10 +18,10 @@ from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY
 __all__ = ["GeoParquetFile"]
 
 _ROW_GROUP_BYTES = 64 << 20
-"""Arrow memory that makes a row group: few enough column chunks for the footer, small enough to hold."""
+"""Arrow memory of a row group: large enough to keep the footer small, small enough for memory."""
 
 _FLAT_BOX = ("xmin", "ymin", "xmax", "ymax")
-"""The members that a bbox of 4 and one of 6 numbers have both."""
+"""The members that bboxes of 4 and of 6 numbers have in common."""
 
 _TYPE_NAMES = (
     "Point",
@@ -36,14 +36,14 @@ _TYPE_NAMES = (
 
 
 class GeoParquetFile:
-    """A file in the making."""
+    """A file that is being written."""
 
     def __init__(self, target: Path, collection: dict[str, Any] | None, schema: pa.Schema) -> None:
         self._collection = collection
-        # pyarrow and geopandas read a folder by the metadata of the Arrow schema, other readers by that of the file
+        # for a folder, pyarrow and geopandas use the metadata of the Arrow schema, other readers that of the file
         common = _encoded({**self._stac(), "geo": _geo(schema)})
         self._schema = _tagged(schema).with_metadata(common)
-        # DuckDB 2.0.0 fails on filters of dictionary-encoded members of a struct, as `bbox.xmin < 8 AND …`
+        # DuckDB 2.0.0 fails on filters on dictionary-encoded members of a struct, such as `bbox.xmin < 8 AND …`
         flat = [field.name for field in self._schema if not pa.types.is_nested(field.type)]
         self._writer = pq.ParquetWriter(
             target, self._schema, compression="zstd", compression_level=3, use_dictionary=flat
@@ -65,7 +65,7 @@ class GeoParquetFile:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left and the metadata."""
+        """Write the remaining rows and the metadata."""
         self._flush()
         exact = _geo(self._schema, self._seen)
         self._writer.add_key_value_metadata(_encoded({**self._stac(), "geo": exact}))
@@ -78,7 +78,7 @@ class GeoParquetFile:
         if self._pending:
             table = pa.concat_tables(self._pending)
             self._pending, self._pending_bytes = [], 0
-            # not cast(): for objects with members that are always null it makes arrays that are too short
+            # not cast(): its arrays are too short for objects with members that are always null
             table = pa.Table.from_arrays(table.columns, schema=self._schema)
             self._writer.write_table(table, row_group_size=len(table))
 
@@ -106,18 +106,18 @@ class _Seen:
         self._high[:size] = np.fmax(self._high[:size], np.fmax.reduce(coordinates, axis=0, initial=-np.inf))
 
     def types(self) -> list[str]:
-        """As GeoParquet names them, `Polygon` or `Polygon Z`."""
+        """The names in GeoParquet, such as `Polygon` or `Polygon Z`."""
         return sorted(_TYPE_NAMES[code] + (" Z" if has_z else "") for code, has_z in self._codes)
 
     @property
     def bounds(self) -> list[float] | None:
-        """[xmin, ymin, xmax, ymax], with zmin and zmax if any geometry has z; None for no geometry."""
+        """[xmin, ymin, xmax, ymax], with zmin and zmax if any geometry has z; None without a geometry."""
         ends = np.isfinite(self._low)
         return [*self._low[ends].tolist(), *self._high[ends].tolist()] if ends.any() else None
 
 
 def _geo(schema: pa.Schema, seen: dict[str, _Seen] | None = None) -> dict[str, Any]:
-    """What GeoParquet says of a file; without `seen`, what is true of every file of such columns.
+    """The GeoParquet metadata of a file; without `seen`, the part that is true for every file of these columns.
 
     Source: GeoParquet 1.1.0, "File metadata": `geometry_types` is empty where the types are not known.
     """
@@ -154,6 +154,6 @@ def _tagged(schema: pa.Schema) -> pa.Schema:
 
 @functools.cache
 def _wgs84() -> dict[str, Any]:
-    """What stac-geoparquet writes; GeoParquet takes x for longitude whatever the order of a CRS's axes."""
+    """The CRS that stac-geoparquet writes; in GeoParquet x is the longitude, whatever the axis order of a CRS."""
     crs: dict[str, Any] = CRS.from_epsg(4326).to_json_dict()
     return crs

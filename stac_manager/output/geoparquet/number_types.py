@@ -1,4 +1,4 @@
-"""Which columns of a file hold numbers, and of which type, so that the files of a collection can agree."""
+"""Which columns of a file have numbers, and of which type, so that the files of a collection can agree."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _EXACT = 2**53
 
 @dataclass(frozen=True, slots=True)
 class NumberTypes:
-    """The number columns of a file by their paths, as `/assets/red/eo:bands/*/gsd`; each set is sorted.
+    """The number columns of a file by their paths, such as `/assets/red/eo:bands/*/gsd`; each list is sorted.
 
-    Columns with integers beyond 2^53 are in none: a double would change them, so they always stay integers.
+    Columns with integers beyond 2^53 are in no list: a double would change them, so they always stay integers.
     """
 
     integer: tuple[str, ...]
-    """The items have nothing but integers there."""
+    """Columns for which the items have only integers."""
     double: tuple[str, ...]
-    """Some item has a float there."""
+    """Columns for which some item has a float."""
     widened: tuple[str, ...]
-    """Those of `integer` that the file holds as double."""
+    """The columns of `integer` that the file has as double."""
 
 
 def path_pointer(path: Path) -> str:
@@ -42,7 +42,7 @@ def _escaped(name: str) -> str:
 
 
 def number_types(tree: Node, doubles: Collection[str]) -> NumberTypes:
-    """The number columns of all rows that a tree was made of, written with `doubles` as double."""
+    """The number columns of all rows of a tree, if the columns in `doubles` are written as double."""
     found: dict[str, list[str]] = {"integer": [], "double": []}
     for path, kinds in _numbers(tree, ()):
         if LARGE not in kinds:
@@ -61,7 +61,7 @@ def _numbers(node: Node, path: Path) -> Iterator[tuple[Path, set[str]]]:
 
 
 def mark_large(tree: Node, table: pa.Table) -> None:
-    """Note in the tree where rows have integers beyond 2^53: a tree that was made of some rows may not know."""
+    """Mark in the tree where rows have integers beyond 2^53, which a tree made from some of the rows may miss."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         _mark(tree.fields[name], column.combine_chunks())
 

@@ -1,4 +1,4 @@
-"""Reading stac-geoparquet back, and how an item may have changed by then: as docs/parquet.md says, and no more."""
+"""Read stac-geoparquet back, and compare items with the originals: only the changes of docs/parquet.md are allowed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHOWN = 80
 
 
 def read_geoparquet(path: str | Path) -> Iterator[Item]:
-    """The items of a stac-geoparquet file, each in its `parquet_form`, a batch of rows in memory at a time.
+    """The items of a stac-geoparquet file, each in its `parquet_form`, with one batch of rows in memory at a time.
 
-    It says what stac_geoparquet's own reader says, in less time, and does not stop at a null geometry or bbox.
+    The result is that of stac_geoparquet's own reader, in less time and also for a null geometry or bbox.
 
     Raises:
-        OSError, pyarrow.ArrowException: the file is missing, or is not such a file.
+        OSError, pyarrow.ArrowException: the file is missing, or is no stac-geoparquet file.
     """
     return map(_compacted, read_with_nulls(path))
 
@@ -64,7 +64,7 @@ def _geojson(wkb: bytes) -> Any:
 
 
 def parquet_form(item: Item) -> Item:
-    """The item as it is after a trip through Parquet: equal to what `read_geoparquet` gives, numbers by value.
+    """The item after it was written to Parquet and read back: equal to the result of `read_geoparquet`, by value.
 
     Source: the table "What changes" in docs/parquet.md.
     """
@@ -72,7 +72,7 @@ def parquet_form(item: Item) -> Item:
 
 
 def _formed(item: Item) -> Item:
-    """The same, but for members without a value."""
+    """The same, with null members."""
     properties = dict(item.get("properties") or {})
     members = {name: item[name] for name in TOP_LEVEL if item.get(name) is not None}
     properties |= {name: value for name, value in item.items() if name not in TOP_LEVEL and name != "properties"}
@@ -102,7 +102,7 @@ def _utc(value: Any) -> Any:
 
 
 def _projected(members: Any) -> Any:
-    """Properties or an asset, `proj:geometry` being a geometry."""
+    """Properties or an asset, with `proj:geometry` converted as a geometry."""
     if not isinstance(members, dict) or PROJ_GEOMETRY not in members:
         return members
     geometry = _plain(members[PROJ_GEOMETRY])
@@ -110,7 +110,7 @@ def _projected(members: Any) -> Any:
 
 
 def _plain(geometry: Any) -> Any:
-    """A geometry with what WKB holds."""
+    """A geometry with only what WKB can represent."""
     if not isinstance(geometry, dict) or "coordinates" not in geometry:
         return geometry
     return {"type": geometry.get("type"), "coordinates": geometry["coordinates"]}
@@ -131,7 +131,7 @@ def _compact(value: Any) -> Any:
 
 
 def same_after_parquet(original: Item, read_back: Item) -> str | None:
-    """None when two items differ only as documented, else the place and the two values, in one line.
+    """None if two items differ only as documented; else the path and the two values, in one line.
 
     `read_back` may come from `read_geoparquet` or from stac_geoparquet.
     """
@@ -141,7 +141,7 @@ def same_after_parquet(original: Item, read_back: Item) -> str | None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same but for members without a value; quick where they are so to the letter."""
+    """Whether two values are equal except for null members; fast if their JSON is identical."""
     letters = _letters(one)
     if letters is not None and letters == _letters(other):
         return True

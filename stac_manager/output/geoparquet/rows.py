@@ -14,7 +14,7 @@ from stac_manager.times import parse_rfc3339
 __all__ = ["PROJ_GEOMETRY", "TIMES", "TOP_LEVEL", "Path", "Row", "UnrepresentableItem", "row_of"]
 
 Path = tuple[str, ...]
-"""Where a value stands in a row: the names on the way to it."""
+"""The path of a value in a row: the names of its parents and its own."""
 
 TOP_LEVEL = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
 """The members of an item that stay beside `properties`, in the order of their columns."""
@@ -32,7 +32,7 @@ _NAMES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 class UnrepresentableItem(Exception):  # noqa: N818 - not an error of the program: it becomes a RejectedItem
-    """An item that the format cannot hold."""
+    """An item that the format cannot represent."""
 
     def __init__(self, error_type: str, reason: str) -> None:
         super().__init__(reason)
@@ -42,21 +42,21 @@ class UnrepresentableItem(Exception):  # noqa: N818 - not an error of the progra
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One item, ready to be a row. Bytes, not objects: a chunk of rows then costs the garbage collector nothing."""
+    """One item, ready to be a row. It is bytes, not objects, so that many rows do not slow down garbage collection."""
 
     json: bytes
     """The item with its properties and unknown members at the top, without bbox and geometries."""
     bbox: list[float]
     """4 or 6 numbers."""
     geometries: dict[Path, bytes]
-    """Its geometries as WKB, by their place."""
+    """Its geometries as WKB, by their path."""
 
 
 def row_of(item: Any) -> Row:
     """The row of an item.
 
     Raises:
-        UnrepresentableItem: the format, or one of its usual readers, cannot hold this item.
+        UnrepresentableItem: the format, or one of its usual readers, cannot represent this item.
     """
     problem = item_problem(item)
     if problem is not None:
@@ -109,7 +109,7 @@ def _check_extensions(extensions: Any) -> None:
 
 
 def _check_links(links: Any) -> None:
-    """Every link must have `href` and `rel`: rustac stops at the whole file for one that has not."""
+    """Every link must have `href` and `rel`: if one has not, rustac cannot read the whole file."""
     if links is None:
         return
     if not isinstance(links, list):
@@ -143,7 +143,7 @@ def _wkb(where: str, value: Any) -> bytes | None:
 
 
 def _take_projected(members: dict[str, Any], where: Path, path: Path, geometries: dict[Path, bytes]) -> None:
-    """Move `proj:geometry` out of the members; null or empty is as good as none."""
+    """Move `proj:geometry` out of the members; a null or empty one is dropped."""
     value = members.pop(PROJ_GEOMETRY, None)
     wkb = None if value is None else _wkb(".".join((*where, PROJ_GEOMETRY)), value)
     if wkb is not None:
@@ -168,7 +168,7 @@ def _bbox(bbox: Any) -> list[float]:
 def _assets(assets: Any, geometries: dict[Path, bytes]) -> dict[str, Any]:
     """The assets, without those that are null.
 
-    Every asset must have `href`: rustac stops at the whole file for one that has not.
+    Every asset must have `href`: if one has not, rustac cannot read the whole file.
     """
     if assets is None:
         return {}

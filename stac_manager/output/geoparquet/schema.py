@@ -1,7 +1,7 @@
-"""The columns that a set of rows needs, and which items have to go when a column cannot hold them all.
+"""The columns that a set of rows needs, and the items to reject if the values of a column do not have one type.
 
-What was seen is kept as a tree of `Node`s: for each place in a row the kinds of values found there. One kind, or kinds
-that widen into each other, make an Arrow type; anything else is a conflict, decided by a vote of the items.
+The types are collected in a tree of `Node`s: for each path in a row, the kinds of the values there. One kind, or kinds
+that can be widened to one, give an Arrow type. Other kinds are a conflict: the type of most items wins.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 ELEMENT = "\0"
-"""Stands in a path for "any element of the list"; no member of an item that is written has this name."""
+"""The name of "any element of the list" in a path; no member of a written item has this name."""
 
 _EXACT = 2**53
 _INT64 = 2**63
 _MAX_DEPTH = 32
-"""Arrow's C data interface, which the readers use, takes 64 levels; a list of objects counts twice."""
+"""Arrow's C data interface, which the readers use, allows 64 levels; a list of objects counts as two."""
 
 _KINDS: dict[type, str] = {
     str: "string",
@@ -49,14 +49,14 @@ _KINDS: dict[type, str] = {
     dict: "object",
 }
 LARGE = "integer beyond 2^53"
-"""A kind of value: an integer that no double holds exactly."""
+"""A kind of value: an integer that no double can represent exactly."""
 _GROUPS = {"integer": "number", "float": "number", LARGE: "number"}
 _ORDER = ("string", "number", "boolean", "list", "object", "bbox of 4", "bbox of 6", "float", LARGE)
-"""Which kind wins a tie: the first."""
+"""The order that decides a tie: the first kind wins."""
 
 
 class Node:
-    """The kinds of values seen in one place, and what was seen below it."""
+    """The kinds of the values at one path, and the nodes below it."""
 
     __slots__ = ("element", "fields", "kinds")
 
@@ -67,7 +67,7 @@ class Node:
 
 
 def base_tree() -> Node:
-    """The columns that every file has, whatever its items."""
+    """The columns that every file has."""
     return Node(
         "object",
         type=Node("string"),
@@ -84,7 +84,7 @@ def base_tree() -> Node:
 
 
 def observe(tree: Node, row: Row) -> UnrepresentableItem | None:
-    """Add what a row shows to the tree of all rows; a row that no column can hold adds nothing and is the answer."""
+    """Add the kinds of a row to the tree of all rows; a row that no column can represent is returned instead."""
     members = orjson.loads(row.json)
     unrepresentable = None if _is_representable(members, 0) else _unrepresentable_value(members, (), 0)
     if unrepresentable is not None:
@@ -125,7 +125,7 @@ def _kind(value: Any) -> str:
 
 
 def _is_representable(value: Any, depth: int) -> bool:
-    """Whether `_unfit` will surely find nothing, in a part of its time."""
+    """A faster test: if True, `_unrepresentable_value` finds nothing."""
     if depth >= _MAX_DEPTH:
         return False
     for member in value.values() if isinstance(value, dict) else value:
@@ -156,7 +156,7 @@ def _unrepresentable_value(value: Any, path: Path, depth: int) -> tuple[Path, st
 
 
 def path_text(path: Path) -> str:
-    """A path for people, as `properties.eo:bands[].name`."""
+    """A path for people, such as `properties.eo:bands[].name`."""
     names = path if path and path[0] in TOP_LEVEL else ("properties", *path)
     return ".".join(names).replace(f".{ELEMENT}", "[]")
 
@@ -166,15 +166,15 @@ class Layout:
     """The columns of a file."""
 
     json: pa.Schema
-    """How `Row.json` looks: without bbox and geometries, but with the objects that never have a member."""
+    """The schema of `Row.json`: without bbox and geometries, but with the objects that never have a member."""
     file: pa.Schema
-    """What the file holds."""
+    """The schema of the file."""
     geometries: tuple[Path, ...]
-    """Where the file has WKB."""
+    """The paths of the WKB columns."""
 
 
 def layout_of(tree: Node, is_widened: Callable[[Path], bool] = lambda _: False) -> Layout:
-    """The columns for everything seen; there must be no conflicts.
+    """The columns of a tree without conflicts.
 
     `is_widened` says of a column of integers whether the file shall hold it as double. Integers beyond 2^53 stay.
 
@@ -218,7 +218,7 @@ _SCALARS: dict[str, pa.DataType] = {
 
 
 _ALWAYS_NULL = pa.struct([])
-"""For elements that are always null: for `list<null>` Arrow's JSON reader makes arrays that are too short."""
+"""For elements that are always null, because Arrow's JSON reader makes too short arrays for `list<null>`."""
 
 
 def _json_type(node: Node) -> pa.DataType:
@@ -232,7 +232,7 @@ def _json_type(node: Node) -> pa.DataType:
 
 
 def _file_type(node: Node, path: Path, is_widened: Callable[[Path], bool]) -> pa.DataType | None:
-    """None for an object that never has a member: Parquet has no such thing."""
+    """The type in the file; None for an object that never has a member, which Parquet cannot represent."""
     if "object" in node.kinds:
         fields = [(name, _file_type(node.fields[name], (*path, name), is_widened)) for name in sorted(node.fields)]
         kept = [pa.field(name, kind) for name, kind in fields if kind is not None]
@@ -249,7 +249,7 @@ def _scalar_type(node: Node) -> pa.DataType:
 
 
 def conflicts(node: Node, path: Path = ()) -> list[Path]:
-    """Every place whose values fit no single column."""
+    """Every path whose values have no common type."""
     found = [path] if _clash(node.kinds) else []
     for name, child in node.fields.items():
         found += conflicts(child, (*path, name))
@@ -264,11 +264,11 @@ def _clash(kinds: Iterable[str]) -> bool:
 
 
 TypeVotes = dict[Path, dict[frozenset[str], "array[int]"]]
-"""For each place in conflict: which rows (by number) have which kinds there."""
+"""For each path in conflict: the rows (by number) that have the same kinds there."""
 
 
 def type_votes(rows: Iterable[tuple[int, Row]], paths: Iterable[Path]) -> TypeVotes:
-    """What each row has in the places in conflict; eight bytes for each row and place."""
+    """The kinds of each row at the paths in conflict; eight bytes for each row and path."""
     cast: TypeVotes = {path: {} for path in paths}
     for number, row in rows:
         members = orjson.loads(row.json)
@@ -294,9 +294,9 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
 
 
 def outvoted(cast: TypeVotes) -> dict[int, UnrepresentableItem]:
-    """The rows that must go so that every place has one type, each with its reason.
+    """The rows to reject so that every path has one type, each with its reason.
 
-    Places are decided in the order of their paths, by the rows that are still in; the type of most rows wins.
+    Paths are decided in their order, by the rows that are not yet rejected; the type of most rows wins.
     """
     out: dict[int, UnrepresentableItem] = {}
     for path in sorted(cast):
@@ -310,7 +310,7 @@ def _group(kind: str) -> str:
 
 
 def _exactness(kind: str) -> str | None:
-    """Integers up to 2^53 take no side: they fit a column of integers as well as one of floats."""
+    """The side of a kind in the vote; integers up to 2^53 have none, because they fit both integers and floats."""
     return kind if kind in ("float", LARGE) else None
 
 
@@ -320,7 +320,7 @@ def _decide(
     label: Callable[[str], str | None],
     out: dict[int, UnrepresentableItem],
 ) -> None:
-    """Add to `out` the rows that have another label than most rows."""
+    """Add the rows with another label than most rows to `out`."""
     standing = [
         ({name for kind in kinds if (name := label(kind))}, [number for number in numbers if number not in out])
         for kinds, numbers in boxes.items()

@@ -1,7 +1,7 @@
-"""Rows as an Arrow table with a given layout, or not at all: no value is bent to fit.
+"""Rows as an Arrow table with a given layout, without any conversion of values.
 
-The rows go through Arrow's JSON reader, which refuses a member without a column and a value of another type.
-`pa.array(rows, type=…)` is no slower, but takes 1.5 for the integer 1, true for 1.0 and a text for a list of letters.
+The rows go through Arrow's JSON reader, which fails on a member without a column and on a value of another type.
+`pa.array(rows, type=…)` is as fast, but accepts 1.5 as the integer 1, true as 1.0 and a text as a list of letters.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from stac_manager.output.geoparquet.wkb import EMPTY_POLYGON
 __all__ = ["SchemaMismatch", "table_of"]
 
 _BLOCK = 4 << 20
-"""Bytes of JSON that one thread parses at a time; measured best for rows of 5 to 50 KB."""
+"""Bytes of JSON that one thread parses at a time; this was the fastest for rows of 5 to 50 KB."""
 _EXACT = 2.0**53
 _UINT64 = 2.0**64
-"""No integer beyond this comes out of a JSON parser; larger doubles were doubles from the start."""
+"""A JSON parser gives no integer beyond this, so a larger double was a double in the JSON."""
 
 
-class SchemaMismatch(Exception):  # noqa: N818 - a question answered with no, not a fault
-    """These rows do not fit the layout as they are."""
+class SchemaMismatch(Exception):  # noqa: N818 - not an error of the program: another layout is tried
+    """The rows do not fit the layout."""
 
 
 def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.Table:
     """The rows in the layout's columns.
 
-    `exact` says that no integer beyond 2^53 stands where the layout has floats; else doubt counts as a misfit.
+    `exact` promises that no integer beyond 2^53 is in a column of floats; without it, a possible one is a mismatch.
 
     Raises:
-        SchemaMismatch: some row has a member or a type that the layout has not.
+        SchemaMismatch: a row has a member or a type that the layout does not have.
     """
     known = set(layout.geometries)
     if any(row.geometries.keys() - known for row in rows):
@@ -58,7 +58,7 @@ def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.
             target = layout.file.field(name).type
             try:
                 columns[place] = _conform(_whole(parsed.column(name)), target, place, geometries)
-            except pa.ArrowInvalid as error:  # an integer beyond 2^53, where integers are written as double
+            except pa.ArrowInvalid as error:  # an integer beyond 2^53 in a column that is written as double
                 raise SchemaMismatch(str(error)) from None
     return pa.Table.from_arrays([columns[(name,)] for name in layout.file.names], schema=layout.file)
 
@@ -77,7 +77,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _is_doubtful(column: Any) -> bool:
-    """Whether a double may have been an integer that no double holds."""
+    """Whether a double may be a rounded integer."""
     kind = column.type
     if pa.types.is_struct(kind):
         array = _whole(column) if isinstance(column, pa.ChunkedArray) else column
@@ -103,12 +103,12 @@ def _bbox(rows: Sequence[Row], target: pa.DataType) -> pa.Array:
 
 
 def _wkb(rows: Sequence[Row], path: Path) -> pa.Array:
-    """A geometry column, with an empty polygon where a row has none: stac_geoparquet's reader cannot take a null."""
+    """A geometry column. A row without one gets an empty polygon, because stac_geoparquet cannot read a null."""
     return pa.array([row.geometries.get(path, EMPTY_POLYGON) for row in rows], pa.binary())
 
 
 def _conform(array: pa.Array, target: pa.DataType, path: Path, geometries: dict[Path, pa.Array]) -> pa.Array:
-    """Set the geometries in, leave out the objects without members, and widen integers."""
+    """Insert the geometries, leave out the objects without members, and widen integers."""
     if array.type.equals(target):
         return array
     if pa.types.is_null(target):

@@ -1,7 +1,7 @@
 """GeoJSON geometries as well-known binary (WKB), coordinate for coordinate.
 
-`shapely.geometry.shape` closes open rings and `shapely.from_geojson` fills a missing z with NaN, both without a word;
-here such a geometry is refused, and every other one comes back from WKB exactly as it was.
+`shapely.geometry.shape` silently closes open rings, and `shapely.from_geojson` silently fills a missing z with NaN.
+Here such a geometry is an error, and every other geometry can be read back from WKB unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["EMPTY_POLYGON", "geojson_to_wkb"]
 
 EMPTY_POLYGON = struct.pack("<BII", 1, 3, 0)
-"""What stands for "no geometry" where a reader needs one in every row. RFC 7946 section 3.1: it may be read as null."""
+"""The value for "no geometry", because readers need one in every row. RFC 7946 section 3.1: it may mean null."""
 
 _CODES = {"Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5, "MultiPolygon": 6}
 _Z = 1000
@@ -26,7 +26,7 @@ def geojson_to_wkb(geometry: Any) -> bytes | None:
     Source: RFC 7946 section 3.1; OGC 06-103r4 section 8.2 with the ISO codes for z.
 
     Raises:
-        ValueError: with what is wrong, when WKB or the readers of the format cannot hold the geometry.
+        ValueError: WKB, or a reader of the format, cannot represent the geometry; the text is the reason.
     """
     if not isinstance(geometry, dict):
         raise ValueError("is not a GeoJSON geometry")

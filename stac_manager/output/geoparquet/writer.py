@@ -1,7 +1,7 @@
-"""Items to one stac-geoparquet file: the schema from all items, the rows in chunks, memory that does not grow.
+"""Write items to one stac-geoparquet file, with a schema that fits all items and with bounded memory.
 
-Usually one pass does: the schema is taken from the first chunk and holds for all. When a later chunk shows more, the
-rest is only looked at, and a second pass writes. When items disagree about a type, a vote decides who stays.
+Usually one pass is enough: the schema of the first chunk fits all rows. If a later chunk needs another schema, the rest
+of the pass only collects types, and a second pass writes. If items disagree about a type, the type of most items wins.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ __all__ = ["GeoParquetResult", "write_geoparquet"]
 
 _CHUNK_ROWS = 1000
 _CHUNK_BYTES = 24 << 20
-"""Rows are parsed together up to the first of these; more saves no time, only costs memory."""
+"""The greatest chunk, in rows and in bytes; a larger one saves no time and needs more memory."""
 
 _GUESSED_ROWS = 30
+"""Rows of the first chunk that give the first schema."""
 
 STEP = "published"
 _CHANGED = "the items were not the same when they were read again"
@@ -49,15 +50,15 @@ _CHANGED = "the items were not the same when they were read again"
 
 @dataclass(frozen=True, slots=True)
 class GeoParquetResult:
-    """What became of the items; `rows` and `refused` add up to all of them."""
+    """The result of the write; `rows` and `rejected` add up to all items."""
 
     rows: int
     rejected: list[RejectedItem]
-    """The items that the file does not hold, in the order they came."""
+    """The items that are not in the file, in their order."""
     columns: int
     """Top-level columns."""
     numbers: NumberTypes
-    """Which columns hold numbers."""
+    """The number columns."""
 
 
 def write_geoparquet(
@@ -69,10 +70,10 @@ def write_geoparquet(
 ) -> GeoParquetResult:
     """Write items, in their order, to a stac-geoparquet file; the same items give the same bytes.
 
-    `items` is called for each pass, most often one and at most five, and must give the same items each time.
-    `collection` goes into the file's metadata. Integers at the paths in `doubles` (written as `NumberTypes` has them)
-    become doubles, because other files of the collection have floats there. The file is written in place: to make it
-    appear whole, give a staging path and rename it.
+    `items` is called for each pass (usually one, at most five) and must return the same items each time. `collection`
+    is written to the file's metadata. Integers at the paths in `doubles` (in the form of `NumberTypes`) become doubles,
+    because other files of the collection have floats there. The file is written in place: for an atomic write, give a
+    staging path and rename it.
 
     Source: stac-geoparquet specification 1.0.0; GeoParquet 1.1.0.
 
@@ -98,7 +99,7 @@ def write_geoparquet(
 
 
 class _Source:
-    """A stream of items that can be read again, without the items that were refused."""
+    """A stream of items that can be read again, without the rejected items."""
 
     def __init__(self, items: Callable[[], Iterable[Item]]) -> None:
         self._items = items
@@ -106,7 +107,7 @@ class _Source:
         self._rejected: dict[int, RejectedItem] = {}
 
     def reject(self, verdicts: dict[int, UnrepresentableItem]) -> None:
-        """Have these rows, by number, refused from the next pass on."""
+        """Reject these rows, by number, from the next pass on."""
         if not verdicts.keys() - self._verdicts.keys():
             raise OutputError(_CHANGED)
         self._verdicts.update(verdicts)
@@ -148,7 +149,7 @@ def _chunks(rows: Iterable[tuple[int, Row]]) -> Iterator[dict[int, Row]]:
 
 
 class _Pass:
-    """One reading of the items, with what is known of their schema so far."""
+    """One pass over the items, with the schema known so far."""
 
     def __init__(
         self, source: _Source, tree: Node, opener: Callable[[pa.Schema], GeoParquetFile], doubles: frozenset[str]
@@ -161,10 +162,10 @@ class _Pass:
         self._file: GeoParquetFile | None = None
         self._useless = False
         self.places: list[FieldPath] = []
-        """Where the items disagree about a type."""
+        """The paths at which the items disagree about a type."""
 
     def run(self) -> GeoParquetFile | None:
-        """The finished file, or None when another pass is needed."""
+        """The finished file, or None if another pass is needed."""
         try:
             rows = 0
             for chunk in _chunks(self._source.rows()):
@@ -201,7 +202,7 @@ class _Pass:
         self._file.add(table)
 
     def _guess(self, chunk: dict[int, Row]) -> None:
-        """Lay out the columns by some of the rows: most often the others have the same."""
+        """Make the layout from some of the rows, because the others usually have the same columns."""
         for row in islice(chunk.values(), 0, None, max(1, len(chunk) // _GUESSED_ROWS)):
             observe(self._tree, row)
         if not conflicts(self._tree):
@@ -211,7 +212,7 @@ class _Pass:
         return layout_of(self._tree, lambda path: path_pointer(path) in self._doubles)
 
     def _widen(self, chunk: dict[int, Row]) -> pa.Table | None:
-        """The chunk as a table in a layout that also fits what came before, or None when there is none."""
+        """The chunk as a table in a layout that also fits the earlier rows, or None if there is no such layout."""
         verdicts = {number: why for number, row in chunk.items() if (why := observe(self._tree, row))}
         self.places = conflicts(self._tree)
         if verdicts:
