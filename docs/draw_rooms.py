@@ -23,6 +23,12 @@ _OWN_ROOMS = {
     "config",
     "http",
 }
+_AT_THE_SIDE = {"stac_assets": 0.55, "resources": 0, "partitions": 1.1}
+"""Columns beside the library, for the rooms of Dagster."""
+
+_SHIFTED = {"pipeline/changes": -1.2, "ingest": -1.2}
+"""Rooms moved by so many columns, so that arrows do not run behind them."""
+
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 190, 62, 26, 58, 20
 _FONT = "font-family='Helvetica, Arial, sans-serif'"
 
@@ -80,7 +86,8 @@ def files_of(room: str) -> list[str]:
     if place.with_suffix(".py").exists():
         return []
     found = (path for path in place.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
-    return sorted({path.stem for path in found} - {"__init__"})
+    names = {path.stem for path in found} - {"__init__", "__main__"}
+    return sorted(names - set(_PIPELINE) if room == "pipeline" else names)
 
 
 def heights(graph: dict[str, set[str]]) -> dict[str, int]:
@@ -120,15 +127,19 @@ def draw() -> str:
     graph = rooms()
     floors = heights(graph)
     rows = [sorted(room for room in graph if floors[room] == floor) for floor in range(max(floors.values()), -1, -1)]
-    widest = max(map(len, rows))
-    width = 2 * _MARGIN + widest * _WIDTH + (widest - 1) * _GAP_X
+    widest = max(sum(room not in _AT_THE_SIDE for room in row) for row in rows)
+    main = widest * (_WIDTH + _GAP_X)
+    width = 2 * _MARGIN + main + (max(_AT_THE_SIDE.values()) + 1) * (_WIDTH + _GAP_X)
     height = 2 * _MARGIN + len(rows) * _HEIGHT + (len(rows) - 1) * _GAP_Y
     corners: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(rows):
-        used = len(row) * _WIDTH + (len(row) - 1) * _GAP_X
-        for place, room in enumerate(row):
-            left = (width - used) / 2 + place * (_WIDTH + _GAP_X)
-            corners[room] = (left, _MARGIN + number * (_HEIGHT + _GAP_Y))
+        top = _MARGIN + number * (_HEIGHT + _GAP_Y)
+        centred = [room for room in row if room not in _AT_THE_SIDE]
+        left = _MARGIN + (main - len(centred) * (_WIDTH + _GAP_X)) / 2
+        for place, room in enumerate(centred):
+            corners[room] = (left + (place + _SHIFTED.get(room, 0)) * (_WIDTH + _GAP_X), top)
+        for room in set(row) & _AT_THE_SIDE.keys():
+            corners[room] = (_MARGIN + main + _AT_THE_SIDE[room] * (_WIDTH + _GAP_X), top)
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}'>",
         "<title>The rooms of the code, and what each imports</title>",
