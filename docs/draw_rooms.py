@@ -23,6 +23,7 @@ _OWN_ROOMS = {
     "config",
     "http",
 }
+_PIPELINE = ("changes", "stages", "state", "sync")
 _AT_THE_SIDE = {"stac_assets": 0.55, "resources": 0, "partitions": 1.1}
 """Columns beside the library, for the rooms of Dagster."""
 
@@ -43,11 +44,7 @@ def room_of(module: str) -> str | None:
     if len(parts) == 1:
         return None
     if parts[1] == "pipeline":
-        return (
-            f"pipeline/{parts[2]}"
-            if len(parts) > 2 and parts[2] in ("changes", "stages", "state", "sync")
-            else "pipeline"
-        )
+        return f"pipeline/{parts[2]}" if len(parts) > 2 and parts[2] in _PIPELINE else "pipeline"
     return parts[1] if parts[1] in _OWN_ROOMS else _HELPERS
 
 
