@@ -255,8 +255,10 @@ class SyncPlanner:
         if self._probe(partition) is None or self._reads_source(partition):
             return
         manifest = self._chain.raw.reusable_manifest(partition)
-        if manifest is None or manifest.details["probe"] != self._probes[partition].fingerprint:
-            self._add(partition, "scan", "the source shows something else than it did")
+        if manifest is None:
+            self._add(partition, "scan", "was made for another source or filter, or by an earlier version")
+        elif manifest.details["probe"] != self._probes[partition].fingerprint:
+            self._add(partition, "scan", "its fingerprint at the source has changed")
 
     def _probe(self, partition: str) -> Probe | None:
         """A look at a window, once; None where it will be read anyway, or a run is writing it just now."""
