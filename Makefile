@@ -11,7 +11,7 @@ export DAGSTER_DISABLE_TELEMETRY = yes
 WORKFLOWS ?= demo/workflows
 PORT ?= 3000
 
-.PHONY: help setup demo dev test check format schema bench clean
+.PHONY: help setup demo dev test check format schema docs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ format: setup  ## format and mend what can be mended
 
 schema: setup  ## write the JSON Schema of workflow files anew
 	@$(RUN) python -m stac_manager.config.schema
+
+docs: setup  ## draw the picture of the rooms anew
+	@$(RUN) python docs/draw_rooms.py
 
 bench: setup  ## measure; each contender in a process of its own
 	@$(RUN) python -m benchmarks.run

@@ -23,6 +23,13 @@ _OWN_ROOMS = {
     "config",
     "http",
 }
+_PIPELINE = ("changes", "stages", "state", "sync")
+_AT_THE_SIDE = {"stac_assets": 0.55, "resources": 0, "partitions": 1.1}
+"""Columns beside the library, for the rooms of Dagster."""
+
+_SHIFTED = {"pipeline/changes": -1.2, "ingest": -1.2}
+"""Rooms moved by so many columns, so that arrows do not run behind them."""
+
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 190, 62, 26, 58, 20
 _FONT = "font-family='Helvetica, Arial, sans-serif'"
 
@@ -37,11 +44,7 @@ def room_of(module: str) -> str | None:
     if len(parts) == 1:
         return None
     if parts[1] == "pipeline":
-        return (
-            f"pipeline/{parts[2]}"
-            if len(parts) > 2 and parts[2] in ("changes", "stages", "state", "sync")
-            else "pipeline"
-        )
+        return f"pipeline/{parts[2]}" if len(parts) > 2 and parts[2] in _PIPELINE else "pipeline"
     return parts[1] if parts[1] in _OWN_ROOMS else _HELPERS
 
 
@@ -80,7 +83,8 @@ def files_of(room: str) -> list[str]:
     if place.with_suffix(".py").exists():
         return []
     found = (path for path in place.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
-    return sorted({path.stem for path in found} - {"__init__"})
+    names = {path.stem for path in found} - {"__init__", "__main__"}
+    return sorted(names - set(_PIPELINE) if room == "pipeline" else names)
 
 
 def heights(graph: dict[str, set[str]]) -> dict[str, int]:
@@ -120,15 +124,19 @@ def draw() -> str:
     graph = rooms()
     floors = heights(graph)
     rows = [sorted(room for room in graph if floors[room] == floor) for floor in range(max(floors.values()), -1, -1)]
-    widest = max(map(len, rows))
-    width = 2 * _MARGIN + widest * _WIDTH + (widest - 1) * _GAP_X
+    widest = max(sum(room not in _AT_THE_SIDE for room in row) for row in rows)
+    main = widest * (_WIDTH + _GAP_X)
+    width = 2 * _MARGIN + main + (max(_AT_THE_SIDE.values()) + 1) * (_WIDTH + _GAP_X)
     height = 2 * _MARGIN + len(rows) * _HEIGHT + (len(rows) - 1) * _GAP_Y
     corners: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(rows):
-        used = len(row) * _WIDTH + (len(row) - 1) * _GAP_X
-        for place, room in enumerate(row):
-            left = (width - used) / 2 + place * (_WIDTH + _GAP_X)
-            corners[room] = (left, _MARGIN + number * (_HEIGHT + _GAP_Y))
+        top = _MARGIN + number * (_HEIGHT + _GAP_Y)
+        centred = [room for room in row if room not in _AT_THE_SIDE]
+        left = _MARGIN + (main - len(centred) * (_WIDTH + _GAP_X)) / 2
+        for place, room in enumerate(centred):
+            corners[room] = (left + (place + _SHIFTED.get(room, 0)) * (_WIDTH + _GAP_X), top)
+        for room in set(row) & _AT_THE_SIDE.keys():
+            corners[room] = (_MARGIN + main + _AT_THE_SIDE[room] * (_WIDTH + _GAP_X), top)
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' width='{width}' height='{height}'>",
         "<title>The rooms of the code, and what each imports</title>",

@@ -13,6 +13,7 @@
     ├── ItemStepError           a transform or an extension cannot change an item
     ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
+    │   └── CatalogVersionError a later version wrote the catalog; nothing of it is touched
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
     └── SchemaUnavailableError  in `validate`: a schema cannot be loaded; its items count as unchecked
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "CatalogVersionError",
     "ConfigError",
     "FilterIgnoredError",
     "IncompleteError",
@@ -124,6 +126,10 @@ class PluginError(StacManagerError):
 
 class StorageError(StacManagerError):
     """A read from or a write to storage failed; earlier content is unchanged."""
+
+
+class CatalogVersionError(StorageError):
+    """A later version of stac-manager wrote this catalog; this one would misread it, and leaves it as it is."""
 
 
 class LedgerError(StacManagerError):

@@ -97,3 +97,18 @@ def test_a_count_that_is_behind_is_told_and_is_no_failure(site: Site) -> None:
     assert "20 items came, more than the source counts (15)" in outcome.description
     ahead = raw.model_copy(update={"details": {**raw.details, "matched": 25}})
     assert not run_check("complete", site.chain.storage, ahead).passed
+
+
+def test_more_missing_items_than_the_source_is_asked_for_await_approval(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stac_manager.pipeline.changes import deletions
+
+    monkeypatch.setattr(deletions, "_MAX_IDS_ASKED", 1)
+    tolerant = Site(site.url, site.items, site.folder, sync={"delete_threshold": 0.9})
+    del site.items[18:]
+    tolerant.run()
+    assert len(site.published()) == 20
+    (result,) = rebuild(tolerant.chain, ["2024-01"], allow_deletes=True)
+    assert result.error is None
+    assert len(site.published()) == 18

@@ -25,7 +25,7 @@ from stac_manager.times import timestamp
 __all__ = ["Deletions", "read_pending_deletions", "read_retained", "read_tombstones", "require_below_threshold"]
 
 _MAX_IDS_ASKED = 20_000
-"""Ids that are looked for elsewhere; where more than that are missing, a person has to look anyway."""
+"""Ids that the source is asked for, at 100 a request. Where more are missing, all deletions await approval."""
 
 
 def _exceeds_threshold(deleted: int, known: int, threshold: float) -> bool:
@@ -77,7 +77,8 @@ class Deletions:
         self.retained = {item_id: target for item_id in missing if (target := moved.get(item_id))}
         deleted = [item_id for item_id in missing if item_id not in moved]
         left = self._before.index.lines - len(moved)
-        if not confirmed and _exceeds_threshold(len(deleted), left, self._threshold):
+        unasked = not self._refiltered and len(missing) > _MAX_IDS_ASKED
+        if not confirmed and (unasked or _exceeds_threshold(len(deleted), left, self._threshold)):
             self.pending = deleted
         else:
             self.deleted = deleted

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
+from stac_manager.extension import ExtensionModule
 from stac_manager.files import write_lines
-from stac_manager.item_steps import ItemStep, apply_steps
-from stac_manager.items import HashedItem, content_hash, dumps, loads
+from stac_manager.items import HashedItem, Item, content_hash, dumps, loads
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
 from stac_manager.pipeline.state.manifest import Manifest
 from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
+from stac_manager.transform import TransformModule
 
 __all__ = ["run_extended", "run_transformed"]
+
+Apply = Callable[[Iterable[Item]], Iterator[Item | RejectedItem]]
+"""What a module does with a stream of items."""
 
 _INPUTS = "inputs"
 """The file of a stage with the id and content hash of every item that it was made of."""
@@ -21,19 +25,19 @@ _INPUTS = "inputs"
 
 def run_transformed(context: StageContext, run: StageRun) -> Manifest:
     """Apply the workflow's transforms."""
-    return _run(context, run, context.transforms)
+    return _run(context, run, TransformModule(context.transforms).apply if context.transforms else None)
 
 
 def run_extended(context: StageContext, run: StageRun) -> Manifest:
     """Apply the workflow's extensions."""
-    return _run(context, run, context.extensions)
+    return _run(context, run, ExtensionModule(context.extensions).apply if context.extensions else None)
 
 
-def _run(context: StageContext, run: StageRun, steps: Sequence[ItemStep]) -> Manifest:
+def _run(context: StageContext, run: StageRun, apply: Apply | None) -> Manifest:
     with StageWriter(context.storage, run.stage_partition) as out:
-        if not steps:
+        if apply is None:
             return _pass_on(context, run, out)
-        for result in _results(context, run, out.previous, steps):
+        for result in _results(context, run, out.previous, apply):
             if isinstance(result, RejectedItem):
                 out.reject([result])
             else:
@@ -53,9 +57,9 @@ def _pass_on(context: StageContext, run: StageRun, out: StageWriter) -> Manifest
 
 
 def _results(
-    context: StageContext, run: StageRun, previous: Manifest | None, steps: Sequence[ItemStep]
+    context: StageContext, run: StageRun, previous: Manifest | None, apply: Apply
 ) -> Iterator[HashedItem | RejectedItem]:
-    """What becomes of each item, sorted by id: what an earlier run made of it, where it is the same, or the steps."""
+    """What becomes of each item, sorted by id: what an earlier run made of it, where it is the same, or `apply`."""
     stage = run.stage_partition.stage
     reusable = run.reuse and previous and previous.code_version == context.code_versions(stage)
     made = _made_before(context.storage, previous) if reusable and previous else iter(())
@@ -66,7 +70,7 @@ def _results(
         if known is not None and known[1][0] == item_id and known[0] == digest:
             yield known[1]
             continue
-        (result,) = apply_steps(steps, [loads(line)], stage)
+        (result,) = apply([loads(line)])
         yield result if isinstance(result, RejectedItem) else (item_id, content_hash(result), dumps(result))
 
 

@@ -17,17 +17,16 @@ from stac_manager.config import Workflow
 from stac_manager.dedup import BufferedItem
 from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
-from stac_manager.ingest.partition_assignment import Assignment, PartitionAssigner, Unassigned, rejection_key
+from stac_manager.ingest.partition_assignment import Assignment, PartitionAssigner, Unassigned
 from stac_manager.items import dumps
 from stac_manager.partitioning import PartitionScheme
-from stac_manager.pipeline.changes.deletions import Deletions, read_pending_deletions, require_below_threshold
+from stac_manager.pipeline.changes.deletions import Deletions, require_below_threshold
 from stac_manager.pipeline.changes.left_items import LeftItems, tell_unassigned
 from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartition
 from stac_manager.pipeline.state.marks import mark_new_ids
 from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
 from stac_manager.pipeline.state.stage_files import (
     StageWriter,
-    compare_indexes,
     read_index,
     read_intact_manifest,
     read_items,
@@ -188,39 +187,6 @@ class PartitionFetcher:
         """The manifest as that of a run that had nothing to do."""
         remove_orphaned_files(self.storage, manifest)
         return manifest.as_unchanged(dict.fromkeys(_RUN_FACTS, 0))
-
-    def differs(self, partition: str, seconds: float) -> tuple[bool, int]:
-        """Read the whole window and compare every item with what is there; nothing is kept.
-
-        Returns:
-            Whether anything differs, and how many requests it took.
-
-        Raises:
-            TimeoutError: it took longer than `seconds`.
-            SourceError: the source failed, or is not complete.
-        """
-        before = self.reusable_manifest(partition)
-        if before is None:
-            return True, 0
-        pending = read_pending_deletions(self.storage, before)
-        with IngestModule(self.source) as ingest:
-            facts = ingest.fetch(self.window(partition), seconds=seconds)
-            assigner = PartitionAssigner(partition, self.scheme)
-            rejected = {rejection_key(rejected_item_of(record)) for record in ingest.rejected_items.records(str)}
-
-            def entries() -> Iterator[tuple[str, str]]:
-                for entry in ingest:
-                    verdict = assigner(entry)
-                    if isinstance(verdict, RejectedItem):
-                        rejected.add(rejection_key(verdict))
-                    elif verdict is not None:
-                        yield verdict[0], verdict[1]
-
-            known = (entry for entry in read_index(self.storage, before) if entry[0] not in pending)
-            if any(kind != "unchanged" for kind, _ in compare_indexes(known, entries())):
-                return True, facts.requests
-        known_refused = {rejection_key(rejected_item_of(record)) for record in read_rejected(self.storage, before)}
-        return rejected != known_refused, facts.requests
 
     def _fetch_unchanged(
         self, stack: ExitStack, window: Window, on_progress: ProgressCallback

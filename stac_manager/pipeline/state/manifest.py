@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stac_manager.errors import LedgerError, StorageError
+from stac_manager.errors import CatalogVersionError, LedgerError, StorageError
 from stac_manager.items import loads, safe_name
 from stac_manager.storage import Storage
 
@@ -164,7 +164,7 @@ class StagePartition(_Record):
             document = loads(data)
             version = document.get("version") if isinstance(document, dict) else None
             if isinstance(version, int) and version > _VERSION:
-                raise StorageError(f"{place}: was written by a later version of stac-manager; use that version")
+                raise CatalogVersionError(f"{place}: was written by a later version of stac-manager; use that version")
             return Manifest.model_validate(from_version_1(document) if version == 1 else document)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]

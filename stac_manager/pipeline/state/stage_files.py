@@ -13,7 +13,7 @@ from typing import Any, Self
 import orjson
 import pyarrow as pa
 
-from stac_manager.errors import StorageError
+from stac_manager.errors import CatalogVersionError, StorageError
 from stac_manager.files import read_lines, write_lines
 from stac_manager.items import HashedItem, dumps, loads
 from stac_manager.pipeline.state.manifest import (
@@ -248,6 +248,8 @@ def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest
     """The manifest, None where the stage was never finished or the manifest is damaged: it is then made anew."""
     try:
         return stage_partition.read(storage)
+    except CatalogVersionError:
+        raise
     except StorageError as error:
         log.warning("%s", str(error).replace("delete it and run the stage again", "it is made anew"))
         return None

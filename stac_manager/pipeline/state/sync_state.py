@@ -34,6 +34,8 @@ class SyncState(BaseModel):
     """Partitions that the round has yet to compare. When none is left, `full_compare_newest` is the watermark."""
     probe_cursor: str | None = None
     """The old partition that was looked at last; the next look goes on after it."""
+    state_cursor: str | None = None
+    """The old partition whose stored files were checked last; the next sync check goes on after it."""
     compared: str | None = None
     """The partition that was compared in full last."""
     compared_at: dict[str, str] = Field(default_factory=dict)

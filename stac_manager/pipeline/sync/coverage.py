@@ -41,7 +41,7 @@ class Coverage:
     @property
     def _age(self) -> str:
         if self.oldest is None:
-            return f"{self.never} were never compared" if self.never else "there is nothing to compare"
+            return f"of {self.never}, no comparison is recorded yet" if self.never else "there is nothing to compare"
         partition, when = self.oldest
         return f"the oldest comparison is {_span(self.now - when)} old ({partition})"
 

@@ -15,32 +15,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
-from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
+from stac_manager.errors import FilterIgnoredError, SourceError
 from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, Probe, is_surely_found, target_partition
 from stac_manager.items import content_hash, loads_exactly, safe_name
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.stages.protocol import Mode
-from stac_manager.pipeline.state.manifest import STAGES
-from stac_manager.pipeline.state.paths import (
-    CATALOG_KEY,
-    collection_key,
-    dirty_marks_folder,
-    publish_intent,
-    rescan_mark,
-)
 from stac_manager.pipeline.state.stage_files import read_index, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncState
+from stac_manager.pipeline.sync.comparison import differs
 from stac_manager.pipeline.sync.coverage import Coverage, oldest_of
+from stac_manager.pipeline.sync.unfinished import CHECKED_EACH_TIME, find_unfinished, in_a_circle, republish_documents
 from stac_manager.times import format_rfc3339, parse_rfc3339, utc_now
 
 __all__ = ["StalePartition", "SyncPlanner"]
 
 log = logging.getLogger(__name__)
-
-_CHECKED_EACH_TIME = 400
-"""Up to so many partitions are checked here at every look; of more, the latest and those whose turn it is."""
 
 _PROBE_SHARE = 6
 """The part of the budget that looks at older windows may take."""
@@ -162,40 +153,14 @@ class SyncPlanner:
         return partition in self.found and self.found[partition].mode != "resume"
 
     def _find_unfinished(self) -> None:
-        chain, collection = self._chain, self._chain.collection
+        chain = self._chain
         if not self._dry:
-            mark_moved(chain.storage, collection)
-        there = set(chain.storage.list(f"stages/{safe_name(collection)}"))
+            mark_moved(chain.storage, chain.collection)
+        there = set(chain.storage.list(f"stages/{safe_name(chain.collection)}"))
         if not self._running and not self._dry:
-            self._republish_documents(there)
-        closely = set(self._keys if len(self._keys) <= _CHECKED_EACH_TIME else self._keys[-_CHECKED_EACH_TIME:])
-        for partition in self._keys:
-            manifests = [chain.stage_partition(stage, partition).manifest_key for stage in STAGES]
-            if manifests[0] not in there:
-                self._add(partition, "scan", "is not there yet")
-            elif rescan_mark(collection, partition) in there:
-                self._add(partition, "scan", "items have moved")
-            elif publish_intent(collection, partition) in there or not there.issuperset(manifests):
-                self._add(partition, "resume", "was not finished")
-            elif self._confirmed and chain.raw.pending_manifest(partition):
-                self._add(partition, "scan", "deletions were held back, and are confirmed")
-            elif partition in closely and not chain.is_up_to_date(partition):
-                self._add(partition, "resume", "was not finished, or the workflow has changed")
-
-    def _republish_documents(self, there: set[str]) -> None:
-        """Write the documents above the partitions where they are missing or behind."""
-        chain, collection = self._chain, self._chain.collection
-        published = f"stages/{safe_name(collection)}/published/"
-        above = (collection_key(collection), CATALOG_KEY)
-        behind = any(key.startswith(f"{dirty_marks_folder(collection)}/") for key in there)
-        if any(key.startswith(published) for key in there):
-            behind |= any(chain.storage.size(key) is None for key in above)
-        if not behind:
-            return
-        try:
-            chain.publish_collection()
-        except StorageError as error:
-            log.warning("%s; the collection is published after what is behind", error)
+            republish_documents(chain, there)
+        for partition, mode, reason in find_unfinished(chain, self._keys, there, approved=self._confirmed):
+            self._add(partition, mode, reason)
 
     def _read_change_feed(self, keep: ExitStack | None) -> None:
         """Ask what the source dates after the watermark, wherever in time it lies."""
@@ -211,7 +176,7 @@ class SyncPlanner:
         with ExitStack() as stack:
             ingest = (keep or stack).enter_context(IngestModule(chain.source))
             feed = ChangeFeed(ingest, chain.scheme, self._probes)
-            for partition in self._keys[-_CHECKED_EACH_TIME:]:
+            for partition in self._keys[-CHECKED_EACH_TIME:]:
                 feed.note(partition, chain.raw.reusable_manifest(partition))
             try:
                 facts = ingest.fetch(chain.all_time(), since=since, seconds=self._seconds_left)
@@ -276,7 +241,7 @@ class SyncPlanner:
         old = self._keys[: -sync.latest_windows]
         record, start = self._chain.sync_state.load(), self.requests
         last = record.probe_cursor
-        for partition in _after(old, last):
+        for partition in in_a_circle(old, last):
             if self.requests - start >= max(1, sync.request_budget // _PROBE_SHARE):
                 break
             self._probe_window(partition)
@@ -290,8 +255,10 @@ class SyncPlanner:
         if self._probe(partition) is None or self._reads_source(partition):
             return
         manifest = self._chain.raw.reusable_manifest(partition)
-        if manifest is None or manifest.details["probe"] != self._probes[partition].fingerprint:
-            self._add(partition, "scan", "the source shows something else than it did")
+        if manifest is None:
+            self._add(partition, "scan", "was made for another source or filter, or by an earlier version")
+        elif manifest.details["probe"] != self._probes[partition].fingerprint:
+            self._add(partition, "scan", "its fingerprint at the source has changed")
 
     def _probe(self, partition: str) -> Probe | None:
         """A look at a window, once; None where it will be read anyway, or a run is writing it just now."""
@@ -312,7 +279,7 @@ class SyncPlanner:
         cycle = chain.sync_state.load().full_compare_newest
         last, used = record.compared, 0
         try:
-            for partition in _after(self._keys, last):
+            for partition in in_a_circle(self._keys, last):
                 if used >= budget:
                     break
                 if not self._reads_source(partition) and partition not in self._running:
@@ -336,7 +303,7 @@ class SyncPlanner:
         now = format_rfc3339(utc_now())
         compared_at = {**record.compared_at, **dict.fromkeys(self._compared, now)}
         left = [key for key in keys if key in record.round_left and key not in self._compared]
-        turn = _after(keys, self._last_compared or record.compared)
+        turn = in_a_circle(keys, self._last_compared or record.compared)
         until = max((number for number, key in enumerate(turn, 1) if key in left), default=0)
         requests = max(1, self._pages(keys) // max(1, len(keys))) * until
         return Coverage(
@@ -350,7 +317,7 @@ class SyncPlanner:
         )
 
     def _share_of_items(self, keys: list[str], left: list[str]) -> float | None:
-        if len(keys) > _CHECKED_EACH_TIME:
+        if len(keys) > CHECKED_EACH_TIME:
             return None
         lines = {key: manifest.index.lines for key in keys if (manifest := self._chain.raw.reusable_manifest(key))}
         total = sum(lines.values())
@@ -364,9 +331,9 @@ class SyncPlanner:
     def _pages(self, keys: list[str]) -> int:
         """About how many pages these partitions have."""
         page_size = self._chain.workflow.processing.page_size or PAGE_SIZE
-        manifests = (self._chain.raw.reusable_manifest(partition) for partition in keys[-_CHECKED_EACH_TIME:])
+        manifests = (self._chain.raw.reusable_manifest(partition) for partition in keys[-CHECKED_EACH_TIME:])
         pages = sum(-(-manifest.index.lines // page_size) for manifest in manifests if manifest)
-        return pages * len(keys) // max(1, min(len(keys), _CHECKED_EACH_TIME))
+        return pages * len(keys) // max(1, min(len(keys), CHECKED_EACH_TIME))
 
     def _begin_full_compare(self) -> None:
         """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
@@ -388,18 +355,12 @@ class SyncPlanner:
 
     def _compare_one(self, partition: str) -> int:
         try:
-            differs, requests = self._chain.raw.differs(partition, self._seconds_left)
+            is_stale, requests = differs(self._chain.raw, partition, self._seconds_left)
         except TimeoutError:
             self._add(partition, "scan", "takes too long to compare in one look, so it is read again")
             raise
-        if differs:
+        if is_stale:
             self._add(partition, "scan", "the source has something else than is here")
         else:
             self._compared.append(partition)
         return requests
-
-
-def _after(keys: list[str], last: str | None) -> list[str]:
-    """The keys in a circle, beginning after `last`."""
-    later = [key for key in keys if last is not None and key > last]
-    return later + keys[: len(keys) - len(later)]

@@ -1,0 +1,8 @@
+"""`python -m stac_manager.cli` is `stac-manager`."""
+
+from stac_manager.cli import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Which partitions are stale by what is stored of them: missing, unfinished, or made for another workflow.
+
+Nothing here asks the source.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from stac_manager.errors import StorageError
+from stac_manager.items import safe_name
+from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.stages.protocol import Mode
+from stac_manager.pipeline.state.manifest import STAGES
+from stac_manager.pipeline.state.paths import (
+    CATALOG_KEY,
+    collection_key,
+    dirty_marks_folder,
+    publish_intent,
+    rescan_mark,
+)
+
+__all__ = ["CHECKED_EACH_TIME", "find_unfinished", "in_a_circle", "republish_documents"]
+
+log = logging.getLogger(__name__)
+
+CHECKED_EACH_TIME = 400
+"""So many of the latest partitions are read at every sync check, and so many of the older ones in turn.
+
+Each costs about ten reads from storage, so the time of a check stays bounded however many partitions there are."""
+
+
+def find_unfinished(
+    chain: Chain, partitions: list[str], there: set[str], *, approved: bool
+) -> Iterator[tuple[str, Mode, str]]:
+    """The partitions that are stale by what is stored: name, the mode that brings them up to date, and why.
+
+    Args:
+        chain: of the collection.
+        partitions: to check.
+        there: every key below the collection's `stages/` folder.
+        approved: a person approved deletions, so partitions whose deletions await that are stale.
+    """
+    closely = _read_closely(chain, partitions)
+    for partition in partitions:
+        manifests = [chain.stage_partition(stage, partition).manifest_key for stage in STAGES]
+        if manifests[0] not in there:
+            yield partition, "scan", "is missing"
+        elif rescan_mark(chain.collection, partition) in there:
+            yield partition, "scan", "items have moved"
+        elif publish_intent(chain.collection, partition) in there or not there.issuperset(manifests):
+            yield partition, "resume", "was not finished"
+        elif approved and chain.raw.pending_manifest(partition):
+            yield partition, "scan", "its deletions are approved"
+        elif partition in closely and not chain.is_up_to_date(partition):
+            yield partition, "resume", "was not finished, or the workflow has changed"
+
+
+def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
+    """The latest partitions, and of the older ones those whose turn it is."""
+    latest, older = set(partitions[-CHECKED_EACH_TIME:]), partitions[:-CHECKED_EACH_TIME]
+    if not older:
+        return latest
+    turn = in_a_circle(older, chain.sync_state.load().state_cursor)[:CHECKED_EACH_TIME]
+    if len(older) > CHECKED_EACH_TIME:
+        with chain.sync_state.change() as state:
+            state.state_cursor = turn[-1]
+    return latest.union(turn)
+
+
+def in_a_circle(partitions: list[str], last: str | None) -> list[str]:
+    """The partitions in their order, beginning after `last` and going on with the first."""
+    later = [partition for partition in partitions if last is not None and partition > last]
+    return later + partitions[: len(partitions) - len(later)]
+
+
+def republish_documents(chain: Chain, there: set[str]) -> None:
+    """Write `collection.json` and `catalog.json` where they are missing or older than what is published."""
+    published = f"stages/{safe_name(chain.collection)}/published/"
+    stale = any(key.startswith(f"{dirty_marks_folder(chain.collection)}/") for key in there)
+    if any(key.startswith(published) for key in there):
+        stale |= any(chain.storage.size(key) is None for key in (collection_key(chain.collection), CATALOG_KEY))
+    if not stale:
+        return
+    try:
+        chain.publish_collection()
+    except StorageError as error:
+        log.warning("%s; the collection is published after the stale partitions", error)
