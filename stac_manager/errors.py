@@ -13,7 +13,7 @@
     ├── ItemStepError           a transform or an extension cannot change an item
     ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
-    │   └── CatalogVersionError a later version wrote the catalog; nothing of it is touched
+    │   └── CatalogVersionError a later version wrote the catalog; no file of it is changed
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
     └── SchemaUnavailableError  in `validate`: a schema cannot be loaded; its items count as unchecked
@@ -129,7 +129,7 @@ class StorageError(StacManagerError):
 
 
 class CatalogVersionError(StorageError):
-    """A later version of stac-manager wrote this catalog; this one would misread it, and leaves it as it is."""
+    """A later version of stac-manager wrote this catalog; this version cannot read it, and does not change it."""
 
 
 class LedgerError(StacManagerError):

@@ -1,4 +1,4 @@
-"""The chain of stages of a collection: what a stage is, what it keeps, and how it is run.
+"""The chain of stages of a collection: what a stage is, what it stores, and how it is run.
 
 Which partitions are run, and when, is in `stac_manager.pipeline.sync`.
 """

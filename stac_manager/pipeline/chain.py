@@ -1,4 +1,7 @@
-"""One collection's chain of stages, each run by itself for one partition, on files that the next one reads."""
+"""The chain of stages of one collection. Each stage runs separately for one partition, on the files of the one before.
+
+How a stage does its work does not belong here: see `stac_manager.pipeline.stages`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ __all__ = ["Chain"]
 log = logging.getLogger(__name__)
 
 _ROUNDS = 4
-"""How often partitions are brought to agree: manifests that do not tell take two rounds, others one."""
+"""How often partitions are published again until they agree. One round is usual; old manifests need two."""
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Chain:
 
     @classmethod
     def of(cls, workflow: Workflow, collection: str) -> Chain:
-        """The chain of a collection as its workflow describes it."""
+        """The chain of a collection, as the workflow configures it."""
         storage, source = Storage(workflow.output.path), source_of(workflow, collection)
         return cls(workflow, collection, storage, source, schema_store_of(workflow))
 
@@ -61,7 +64,7 @@ class Chain:
         )
 
     def code_version_of(self, stage: Stage) -> str:
-        """The code version of a stage; files that the workflow names are read once for the life of the chain."""
+        """The code version of a stage; a chain reads the files that the workflow names only once."""
         if stage not in self._code_versions:
             self._code_versions[stage] = code_version(self.workflow, stage)
         return self._code_versions[stage]
@@ -82,7 +85,7 @@ class Chain:
         return self.context.sync_state
 
     def stage_partition(self, stage: Stage, partition: str) -> StagePartition:
-        """Where a stage of a partition is kept."""
+        """A stage of a partition of this collection."""
         return StagePartition(collection=self.collection, stage=stage, partition=partition)
 
     def partitions(self) -> list[str]:
@@ -95,10 +98,10 @@ class Chain:
 
     @contextmanager
     def locked(self, partition: str) -> Iterator[None]:
-        """Hold a partition while its stages are written and read; a second writer waits.
+        """Lock a partition while its stages are written and read; a second writer waits.
 
         Raises:
-            StorageError: another run holds it for too long.
+            StorageError: another run holds the lock for too long.
         """
 
         def waiting() -> None:
@@ -108,15 +111,15 @@ class Chain:
             yield
 
     async def probe(self, partition: str) -> Probe:
-        """Ask the source for the fingerprint of a partition's window."""
+        """Probe a partition's window at the source."""
         return await self.source.probe(self.raw.window(partition))
 
     def since(self) -> Since | None:
-        """From when on to ask what changed; None where the source cannot say, or it is not known yet."""
+        """From when on to request changes; None if the source cannot filter by `updated`, or there is no watermark."""
         return since_of(self.context)
 
     def is_up_to_date(self, partition: str) -> bool:
-        """Whether every stage of a partition is there, made as the workflow says now, each from the one before."""
+        """Whether every stage of a partition exists, was made with the present workflow, and from the stage before."""
         if any(self.storage.size(key(self.collection, partition)) is not None for key in (rescan_mark, publish_intent)):
             return False
         upstream: Manifest | None = None
@@ -130,7 +133,7 @@ class Chain:
         return not rejected or self.storage.size(quarantine_key(self.collection, partition)) is not None
 
     def _reusable(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
-        """What a stage made last, if the stage would make the same again."""
+        """The manifest of a stage, if a run of the stage would give the same result."""
         manifest = read_intact_manifest(self.storage, self.stage_partition(stage, partition))
         if manifest is None or manifest.code_version != self.code_version_of(stage):
             return None
@@ -151,16 +154,16 @@ class Chain:
         """Run one stage of one partition.
 
         Args:
-            stage: which one.
+            stage: the stage to run.
             partition: its name.
-            on_progress: called with how many items were handled.
-            mode: how much is done over again.
+            on_progress: called with the number of items handled.
+            mode: how much is done again.
             allow_deletes: a person approved the deletions, however many they are.
-            feed: the changes that have just been fetched, for the mode `changes`.
+            feed: the changes that a sync check has just fetched, for the mode `changes`.
 
         Raises:
             UsageError: there is no such partition.
-            SourceError: the source failed, or is not complete; what was published stays.
+            SourceError: the source failed, or is not complete; the published files do not change.
             StorageError: the stage before has not run yet, or a file cannot be read or written.
             LedgerError: the counts do not balance; nothing was changed.
         """
@@ -189,9 +192,9 @@ class Chain:
         return manifest
 
     def publish_collection(self) -> None:
-        """Bring `collection.json` and `catalog.json` up to what is published, and all partitions to agree.
+        """Update `collection.json` and `catalog.json`, and publish partitions that do not agree with the others again.
 
-        Call it without holding a partition: those that do not agree are published again, under their own locks.
+        Call it without the lock of a partition: each partition is published again under its own lock.
         """
         for _ in range(_ROUNDS):
             stale = publish_collection(self.storage, self.workflow, self.collection)
@@ -199,12 +202,12 @@ class Chain:
                 return
 
     def _publish_again(self, partition: str) -> bool:
-        """Write the files of a partition anew from the same items; False where that is left to another run."""
+        """Write the files of a partition again from the same items; False if another run will do that."""
         published = STAGE_TABLE["published"]
         with ExitStack() as held:
             try:
                 held.enter_context(self.storage.lock(partition_lock(self.collection, partition), wait=0.0))
-            except StorageError as error:  # whoever writes it publishes the collection afterwards
+            except StorageError as error:  # the run that writes it publishes the collection afterwards
                 log.info("%s", error)
                 return False
             place = self.stage_partition("published", partition)

@@ -1,4 +1,4 @@
-"""What can be said about a finished stage by looking at its files again; Dagster's asset checks show these."""
+"""Checks of a finished stage, from its files. Dagster's asset checks and the command line both show them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = [
 ]
 
 ALLOW_DELETES_TAG = "stac_manager/allow_deletes"
-"""The tag by which a person confirms deletions of a Dagster run."""
+"""The tag with which a person approves the deletions of a Dagster run."""
 
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check found."""
+    """The result of a check."""
 
     name: str
     passed: bool
@@ -49,9 +49,9 @@ class CheckOutcome:
     """One line for a person."""
     facts: dict[str, Any] = field(default_factory=dict)
     blocking: bool = False
-    """Whether a failure stops what comes after."""
+    """Whether a failure stops the later stages."""
     warning: bool = False
-    """Whether a failure is a matter of quality, which is shown and stops nothing."""
+    """Whether a failure is about quality only: it is shown and stops nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,18 @@ class Check:
 
     name: str
     stages: tuple[Stage, ...]
-    """The stages that it is run after."""
+    """The stages after which it runs."""
     description: str
     """What it checks, in one sentence."""
     run: Callable[[Storage, Manifest], CheckOutcome]
     blocking: bool = False
-    """Set for what must never pass: a failure stops the stages after."""
+    """Whether a failure stops the later stages."""
     warning: bool = False
-    """Set for a matter of quality."""
+    """Whether it checks quality only."""
 
 
 def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    """The files hold as many items as the ledger says, and the stage before passed on as many as came in."""
+    """The numbers of items in the files match the ledger, and the stage before passed as many as this one received."""
     ledger = manifest.ledger
     facts: dict[str, Any] = ledger.model_dump()
     kept = sum(1 for _ in read_index(storage, manifest))
@@ -82,9 +82,9 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
     except LedgerError as error:
         problems.append(str(error))
     if (kept, rejected) != (ledger.passed, ledger.quarantined):
-        problems.append(f"the files hold {kept} items and {rejected} refused ones")
+        problems.append(f"the files have {kept} items and {rejected} rejected items")
     if manifest.items and manifest.items.lines != kept:
-        problems.append(f"{manifest.items.key} holds {manifest.items.lines} items, the index {kept}")
+        problems.append(f"{manifest.items.key} has {manifest.items.lines} items, the index {kept}")
     problems += _against_upstream(storage, manifest, facts)
     return CheckOutcome("ledger_balances", not problems, "; ".join(problems) or _ledger_line(facts), facts)
 
@@ -100,7 +100,7 @@ def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any
     if upstream.content_hash != manifest.input_hash:
         return [f"{before.stage} has changed since; run {manifest.stage} again"]
     if upstream.ledger.passed != manifest.ledger.received:
-        return [f"{before.stage} passed {upstream.ledger.passed} items on, {manifest.ledger.received} came in"]
+        return [f"{before.stage} passed {upstream.ledger.passed} items, but {manifest.ledger.received} were received"]
     return []
 
 
@@ -111,36 +111,38 @@ def _ledger_line(facts: dict[str, Any]) -> str:
 
 
 def _complete(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    """The source's own count against what came."""
+    """Compare the source's own count with the number of items received."""
     claimed, distinct = manifest.details["matched"], manifest.details["distinct"]
     facts = {"matched": claimed, "received": distinct, "skipped": manifest.ledger.skipped}
     facts["last_compared"] = last_compared(storage, manifest)
     if claimed is None:
         return CheckOutcome("complete", True, f"{distinct} items; the source gives no count to compare with", facts)
     if claimed in (distinct, manifest.ledger.received):
-        return CheckOutcome("complete", True, f"the source says {claimed} items, and all came", facts)
+        return CheckOutcome("complete", True, f"the source counts {claimed} items, and all were received", facts)
     if claimed < distinct:
-        text = f"{distinct} items came, more than the source counts ({claimed}): its count is behind, and tells nothing"
+        text = f"{distinct} items were received, more than the source counts ({claimed}): its count is out of date"
         return CheckOutcome("complete", True, text, facts)
-    return CheckOutcome("complete", False, f"the source says {claimed} items, {distinct} came", facts)
+    return CheckOutcome("complete", False, f"the source counts {claimed} items, but {distinct} were received", facts)
 
 
 def last_compared(storage: Storage, manifest: Manifest) -> str:
-    """When a partition was last read whole or compared item by item, to the hour (RFC 3339)."""
+    """When a partition was last scanned or compared item by item, to the hour (RFC 3339)."""
     sync_state = SyncStateStore(storage, manifest.collection, manifest.code_version)
     return sync_state.load().compared_at.get(manifest.partition, "not yet")
 
 
 def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    """What is gone at the source is gone here, unless it is more than a person must confirm."""
-    held = read_pending_deletions(storage, manifest)
+    """Items deleted at the source are deleted here, unless there are so many that a person must approve."""
+    pending = read_pending_deletions(storage, manifest)
     gone = sum(1 for _ in read_tombstones(storage, manifest))
-    facts = {"held": len(held), "tombstones": gone, "examples": sorted(held)[:10]}
-    if not held:
-        return CheckOutcome("deletions", True, f"none is held back; {gone} are known to be gone", facts)
+    facts = {"pending": len(pending), "tombstones": gone, "examples": sorted(pending)[:10]}
+    if not pending:
+        return CheckOutcome(
+            "deletions", True, f"no deletion awaits approval; {gone} items are known to be deleted", facts
+        )
     text = (
-        f"{len(held)} of {manifest.index.lines} items are gone at the source and are kept: more than may go unasked. "
-        "If that is right, run this partition with --allow-deletes, or in Dagster with the run tag "
+        f"{len(pending)} of {manifest.index.lines} items are gone at the source; their deletion awaits approval. "
+        "If it is right, run this partition with --allow-deletes, or in Dagster with the run tag "
         f"{ALLOW_DELETES_TAG}=true"
     )
     return CheckOutcome("deletions", False, text, facts)
@@ -171,7 +173,7 @@ def _index_ids(storage: Storage, manifest: Manifest) -> Iterator[str]:
 
 
 def _published_ids(storage: Storage, manifest: Manifest) -> Iterator[tuple[Output, Iterable[str]]]:
-    """The outputs whose files can be read back, with the ids in them."""
+    """The outputs whose files can be read back, with their ids."""
     for output, paths in _local_files(storage, manifest):
         ids = output.read_ids(paths)
         if ids is not None:
@@ -199,7 +201,7 @@ def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
-    """Every published item, read back from Parquet, is the validated one."""
+    """Every published item, read back from its file, equals the validated one."""
     stage_partition = StagePartition(collection=manifest.collection, stage="validated", partition=manifest.partition)
     validated = stage_partition.read(storage)
     if validated is None:
@@ -221,12 +223,12 @@ def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _compare(output: Output, sent: Iterator[Item], written: Iterator[Item]) -> tuple[int, list[str]]:
-    """How many items were compared, and what differs."""
+    """The number of compared items, and the differences."""
     count, differences = 0, []
     for one, other in zip_longest(sent, written):
         count += 1
         if one is None or other is None:
-            differences.append(f"the files of {output.name} hold another number of items")
+            differences.append(f"the files of {output.name} have another number of items")
         elif problem := output.difference(one, other):
             differences.append(f"{one['id']}: {problem}")
     return count, differences
@@ -235,14 +237,14 @@ def _compare(output: Output, sent: Iterator[Item], written: Iterator[Item]) -> t
 LEDGER_BALANCES = Check(
     "ledger_balances",
     STAGES,
-    "Every item that came in is passed on, quarantined, deduplicated or skipped; recounted from the files.",
+    "Every received item is passed, quarantined, deduplicated or skipped; counted again from the files.",
     _ledger_balances,
     blocking=True,
 )
 COMPLETE = Check(
     "complete",
     ("raw_items",),
-    "The source's own count of the window equals the number of items that came.",
+    "The source's own count of the window equals the number of items received.",
     _complete,
     warning=True,
 )
@@ -261,7 +263,10 @@ SCHEMA_VALID = Check(
     warning=True,
 )
 ROUND_TRIP = Check(
-    "round_trip", ("published",), "Every published item, read back from its file, is the validated one.", _round_trip
+    "round_trip",
+    ("published",),
+    "Every published item, read back from its file, equals the validated one.",
+    _round_trip,
 )
 
 

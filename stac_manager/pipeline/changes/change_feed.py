@@ -1,4 +1,4 @@
-"""What a sync check fetched of the changes at the source, kept on disk for the runs right after it."""
+"""The changes that a sync check fetched from the source, kept on disk for the runs right after it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class ChangeFeed:
     """The items that the source dates after the watermark.
 
     Args:
-        ingest: holds them, and stays open as long as this is used.
-        scheme: how the collection's time is cut.
-        probes: looks at windows that are older than the fetch.
+        ingest: has the items, and must stay open as long as this is used.
+        scheme: the partitions of the collection.
+        probes: probes of windows from before the fetch.
     """
 
     def __init__(self, ingest: IngestModule, scheme: PartitionScheme, probes: dict[str, Probe]) -> None:
         self._ingest, self._scheme, self._probes = ingest, scheme, probes
         self._inside: dict[str, list[str]] = {}
         self._reaching: list[tuple[datetime, datetime, str]] = []
-        """Items that may be found in more than one window: on their edges, or with a range."""
+        """Items that searches may find in more than one window: on an edge, or with a range."""
         self._known: dict[str, str] = {}
         self.is_readable = True
-        """False where something came that cannot be read: each partition is then asked for by itself."""
+        """False if any item cannot be read: each partition then fetches its own changes."""
 
     def add(self, item_id: str, item: Item, target: str | None) -> None:
-        """Note where an item is to be taken over.
+        """Note the partition to merge an item into.
 
         Raises:
-            ValueError: it has no time that can be read.
+            ValueError: it has no readable time.
         """
         interval = item_interval(item)
         if interval is None:
@@ -47,22 +47,22 @@ class ChangeFeed:
             self._reaching.append((*interval, item_id))
 
     def note(self, partition: str, manifest: Manifest | None) -> None:
-        """Note what was here of a partition when its changes were fetched; what was noted first stands."""
+        """Note the content of a partition at the time of the fetch; the first note of a partition counts."""
         if manifest is not None:
             self._known.setdefault(partition, manifest.content_hash)
 
     def holds(self, manifest: Manifest | None) -> bool:
-        """Whether the changes of a partition can be taken over: no other run has written it since they were fetched."""
+        """Whether the changes of a partition can be merged: no other run has written it since they were fetched."""
         if manifest is None or not self.is_readable or len(self._ingest.rejected_items):
             return False
         return self._known.get(manifest.partition) == manifest.content_hash
 
     def probe(self, partition: str) -> Probe | None:
-        """The look at a window from before the fetch, where there was one."""
+        """The probe of a window from before the fetch, if there was one."""
         return self._probes.get(partition)
 
     def fill(self, partition: str, ingest: IngestModule) -> FetchFacts:
-        """Hand over what a search for a partition's window would have found."""
+        """Pass on the items that a search of a partition's window would have found."""
         window = self._scheme.asked(partition)
         reaching = (item_id for start, end, item_id in self._reaching if _meets(start, end, window))
         ingest.items.add(self._ingest.items.pick([*self._inside.get(partition, ()), *reaching]))

@@ -1,6 +1,7 @@
-"""What a source no longer has: found by complete scans only, asked for by id, and held back where it is very much.
+"""Deletions: items that the source no longer has.
 
-What goes leaves a tombstone, `{id, content_hash, deleted}`, for as long as it stays away.
+Only complete scans find them. Each missing id is then requested from the source. Too many deletions await a person's
+approval. A deleted item leaves a tombstone, `{id, content_hash, deleted}`, until the item reappears.
 """
 
 from __future__ import annotations
@@ -29,29 +30,29 @@ _MAX_IDS_ASKED = 20_000
 
 
 def _exceeds_threshold(deleted: int, known: int, threshold: float) -> bool:
-    """Whether a person must confirm that so many of the known items are gone: more than a share of them, or all."""
+    """Whether a person must approve so many deletions: more than a share of the known items, or all of them."""
     return deleted > threshold * known or 0 < deleted == known
 
 
 class Deletions:
-    """What became of the items of the last generation that did not come again.
+    """The items of the last generation that a scan did not find again.
 
     Args:
-        storage: where the stages are kept.
-        before: the last generation; None where there is none.
-        threshold: the share of a partition's items above which deletions wait for a person.
-        refiltered: the workflow has other filters since: what they leave out goes, but not all at once.
+        storage: where the stages are stored.
+        before: the last generation; None if there is none.
+        threshold: the share of a partition's items above which deletions await approval.
+        refiltered: the workflow's filters have changed. Items that they exclude are deleted, but never all at once.
     """
 
     def __init__(self, storage: Storage, before: Manifest | None, threshold: float, *, refiltered: bool) -> None:
         self._storage, self._before, self._threshold = storage, before, 1.0 if refiltered else threshold
         self._refiltered = refiltered
         self.deleted: list[str] = []
-        """Ids that are taken away now."""
+        """Ids that are deleted now."""
         self.pending: list[str] = []
-        """Ids that are gone at the source and stay here until a person confirms."""
+        """Ids that the source no longer has, and whose deletion awaits approval."""
         self.retained: dict[str, str] = {}
-        """Ids that the source has moved and that stay here until they are published there, and where that is."""
+        """Ids that have moved to another partition and stay here until it has published them -> that partition."""
         self._reappeared: set[str] = set()
 
     def find(
@@ -65,10 +66,10 @@ class Deletions:
         """Compare a complete scan with the last generation.
 
         Args:
-            ingest: what the scan brought.
-            came: of that what belongs to this partition, sorted by id.
-            elsewhere: which of some ids the source has outside of this partition, and where what stays as yet belongs.
-            confirmed: a person wants what is missing to go, however much it is.
+            ingest: the items of the scan.
+            fetched_items: those that belong to this partition, sorted by id.
+            elsewhere: returns which ids the source has outside of this partition, each with the partition it waits for.
+            confirmed: a person approved the deletions, however many they are.
         """
         if self._before is None:
             return
@@ -92,23 +93,23 @@ class Deletions:
         return [item_id for kind, item_id in compared if kind == "deleted" and item_id not in rejected]
 
     def carry_over(self, received: set[str], retained: dict[str, str]) -> None:
-        """Keep what was held and what was gone as it was, but for the ids that were received now."""
+        """Keep pending deletions and tombstones as they were, except for the ids that were received now."""
         self.retained = retained
         self.pending = sorted(self.pending_before() - received)
         self._reappeared = received
 
     def pending_before(self) -> set[str]:
-        """The ids that the last generation held."""
+        """The pending deletions of the last generation."""
         return read_pending_deletions(self._storage, self._before)
 
     def retained_items(self) -> Iterator[HashedItem]:
-        """The items that stay, as they were, sorted by id."""
+        """The pending and retained items, unchanged, sorted by id."""
         pending = {*self.pending, *self.retained}
         if pending and self._before:
             yield from (item for item in read_items(self._storage, self._before) if item[0] in pending)
 
     def files(self) -> dict[str, Iterable[bytes]]:
-        """What the stage keeps of this: file name -> lines."""
+        """The files to store: name -> lines."""
         tombstones = self._tombstones()
         files: dict[str, Iterable[bytes]] = {}
         if self.pending:
@@ -132,10 +133,10 @@ class Deletions:
 def require_below_threshold(
     storage: Storage, stage_partition: StagePartition, fetched_items: Iterable[BufferedItem], threshold: float
 ) -> None:
-    """Where the files of the first stage are lost, what is gone cannot be held back; much of it is then a failure.
+    """Fail on many deletions if the first stage's files are lost, because its items cannot be retained then.
 
     Raises:
-        IncompleteError: more of what a later stage knows is gone than may go unasked.
+        IncompleteError: the source no longer has more of the items of a later stage than may be deleted unapproved.
     """
     manifests = (read_intact_manifest(storage, stage_partition.at(stage)) for stage in STAGES[1:])
     known = {item_id for item_id, _ in read_index(storage, next(filter(None, manifests), None))}
@@ -144,25 +145,25 @@ def require_below_threshold(
         raise IncompleteError(
             f"{stage_partition.collection} {stage_partition.partition}: {len(deleted)} of {len(known)} items are gone "
             "at the source, and "
-            "cannot be kept, since the files of raw_items are lost or damaged; nothing was taken over. If they are "
+            "cannot be kept, because the files of raw_items are lost or damaged; nothing was stored. If they are "
             "really gone, run this partition with --allow-deletes"
         )
 
 
 def read_pending_deletions(storage: Storage, manifest: Manifest | None) -> set[str]:
-    """The ids that a partition of `raw_items` keeps, though they are gone at the source."""
+    """The ids of a partition of `raw_items` whose deletion awaits approval."""
     key = manifest.details.get("pending_deletion_ids") if manifest else None
     return {loads(line) for line in read_file(storage, key)}
 
 
 def read_retained(storage: Storage, manifest: Manifest | None) -> dict[str, str]:
-    """The ids that a partition of `raw_items` keeps until they are published in another one, and in which."""
+    """The ids that a partition of `raw_items` retains until another one has published them -> that partition."""
     key = manifest.details.get("retained_until_moved") if manifest else None
     return dict(map(loads, read_file(storage, key)))
 
 
 def read_tombstones(storage: Storage, manifest: Manifest | None) -> Iterator[dict[str, str]]:
-    """What is gone from a partition of `raw_items`, sorted by id: `{id, content_hash, deleted}`."""
+    """The deleted items of a partition of `raw_items`, sorted by id: `{id, content_hash, deleted}`."""
     key = manifest.details.get("tombstones") if manifest else None
     for line in read_file(storage, key):
         tombstone: dict[str, str] = loads(line)

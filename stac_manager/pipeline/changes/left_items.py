@@ -1,4 +1,4 @@
-"""Items of a partition that the source still has and that no longer belong there: where they belong, which stay."""
+"""Items that the source still has but that no longer belong to their partition: where they belong, and which stay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LeftItems:
-    """What left a partition since its last generation, `before`."""
+    """The items that have left a partition since its last generation, `before`."""
 
     storage: Storage
     collection: str
@@ -34,31 +34,31 @@ class LeftItems:
     scheme: PartitionScheme
     before: Manifest | None
     unassigned: Unassigned = field(default_factory=Unassigned)
-    """What left and belongs to no partition now."""
+    """Items that left and now belong to no partition."""
 
     def find(self, source: Source, missing: list[str]) -> dict[str, str | None]:
-        """Which of the ids that did not come with their window the source has, and where what stays as yet belongs.
+        """The missing ids that the source still has, each with the partition it waits for, or None.
 
-        Such a partition is marked to be read. An id stays only until that was done, whether it came or not.
+        That partition is marked for a scan. An id waits only until that scan, whether the scan finds it or not.
 
         Raises:
-            IncompleteError: the source has one of them in this very window, so the scan was not complete.
+            IncompleteError: the source has one of them in this window, so the scan was not complete.
         """
         with IngestModule(source) as found:
             found.find(missing)
             self._require_ids(found)
-            targets = {item_id: self._home(item_id, item) for item_id, item in _items_of(found)}
+            targets = {item_id: self._target(item_id, item) for item_id, item in _items_of(found)}
         return {**dict.fromkeys(targets), **self._retained(targets)}
 
     def of_those_that_came(self, moved_out: Iterable[BufferedItem]) -> dict[str, str]:
-        """Which items of the last generation came, belong elsewhere now, and stay as yet; and where they belong."""
-        return self._retained({item_id: self._home(item_id, loads(line)) for item_id, line in moved_out})
+        """Fetched items of the last generation that now belong elsewhere: those that stay, and their target."""
+        return self._retained({item_id: self._target(item_id, loads(line)) for item_id, line in moved_out})
 
-    def _home(self, item_id: str, item: Item) -> str | None:
+    def _target(self, item_id: str, item: Item) -> str | None:
         if self._is_left_out(item):
             raise IncompleteError(
                 f"{self.collection} {self.partition}: the source has {item_id!r}, but left it out of its window; "
-                "nothing was taken over"
+                "nothing was stored"
             )
         now = utc_now()
         target = partition_of(item, self.scheme, now)
@@ -70,11 +70,11 @@ class LeftItems:
         return target
 
     def _require_ids(self, found: IngestModule) -> None:
-        """What has no id may be any of those that are missing."""
+        """An item without an id may be any of the missing ones."""
         if any(record["item_id"] is None for record in found.rejected_items.records(str)):
             raise IncompleteError(
-                f"{self.collection} {self.partition}: asked for ids, the source gave an item without one; "
-                "nothing was taken over"
+                f"{self.collection} {self.partition}: a request for ids returned an item without one; "
+                "nothing was stored"
             )
 
     def _is_left_out(self, item: Item) -> bool:
@@ -88,7 +88,7 @@ class LeftItems:
 
 
 def tell_unassigned(manifest: Manifest, left: Unassigned, came: Unassigned) -> None:
-    """Say what of a partition belongs to none: nothing is dropped silently."""
+    """Log the items that belong to no partition: nothing is dropped silently."""
     name = f"{manifest.collection} {manifest.partition}"
     if left.count:
         what = "1 item left, since it is" if left.count == 1 else f"{left.count} items left, since they are"
@@ -100,7 +100,7 @@ def tell_unassigned(manifest: Manifest, left: Unassigned, came: Unassigned) -> N
 
 
 def _items_of(found: IngestModule) -> Iterator[tuple[str, Item]]:
-    """What was found, also what is rejected; of what cannot be read, nothing is known but the id."""
+    """The items that were found, including rejected ones; of an unreadable item only the id is known."""
     for item_id, line in found:
         yield item_id, _readable(line)
     for record in found.rejected_items.records(str):
@@ -108,7 +108,7 @@ def _items_of(found: IngestModule) -> Iterator[tuple[str, Item]]:
 
 
 def _readable(data: object) -> Item:
-    """An item that may be damaged: its times can be read all the same."""
+    """An item that may be damaged; its times may be readable."""
     try:
         value = json.loads(data) if isinstance(data, str | bytes) else data
     except (ValueError, RecursionError):

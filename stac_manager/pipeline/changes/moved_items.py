@@ -1,4 +1,4 @@
-"""Items whose time changed, so that they belong to another partition: taken away where they were."""
+"""Moved items: their time changed, so they belong to another partition, and the old one must drop them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ log = logging.getLogger(__name__)
 def retained(
     storage: Storage, collection: str, targets: Mapping[str, str | None], stayed: Mapping[str, str]
 ) -> dict[str, str]:
-    """Which of the ids that have left a partition stay there as yet, so that each is published somewhere.
+    """Which of the ids that have left a partition stay there for now, so that each is always published somewhere.
 
-    Where they belong is marked to be read, if it does not have them; for that they wait once, since they may not come.
+    The target partition is marked for a scan, if it does not have the ids. They wait for one scan only, because that
+    scan may not find them.
 
     Args:
-        storage: where the stages are kept.
+        storage: where the stages are stored.
         collection: its id.
-        targets: the ids, with the partitions they belong to now; None for one that the workflow does not have.
-        stayed: ids that waited already, with the partitions they waited for.
+        targets: the ids, each with the partition it belongs to now; None if the workflow has no such partition.
+        stayed: ids that have waited already, each with the partition it waited for.
 
     Returns:
-        The ids that stay, with the partitions they wait for.
+        The ids that stay, each with the partition it waits for.
     """
     stays: dict[str, str] = {}
     for target in sorted(set(filter(None, targets.values()))):
@@ -47,7 +48,7 @@ def retained(
 
 
 def _not_yet_published(storage: Storage, collection: str, target: str, ids: set[str], asked: set[str]) -> set[str]:
-    """Which of some ids a partition has neither published nor refused."""
+    """Which of some ids a partition has neither published nor rejected."""
     try:
         fetched, settled = _known(storage, collection, target)
     except StorageError as error:
@@ -64,13 +65,13 @@ def _not_yet_published(storage: Storage, collection: str, target: str, ids: set[
 
 
 def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str], set[str]]:
-    """The ids that a partition has fetched, and those of them that it has published, or refused."""
+    """The ids that a partition has fetched, and those of them that it has published or rejected."""
     manifests = [
         read_intact_manifest(storage, stage_partition) for stage_partition in _stage_partitions(collection, partition)
     ]
     fetched, published = ({item_id for item_id, _ in read_index(storage, one)} for one in (manifests[0], manifests[-1]))
     first, *later = ({record["item_id"] for record in read_rejected(storage, manifest)} for manifest in manifests)
-    return fetched, first | published.union(*later) & fetched  # later stages may be behind
+    return fetched, first | published.union(*later) & fetched  # later stages may be stale
 
 
 def _stage_partitions(collection: str, partition: str) -> list[StagePartition]:
@@ -78,37 +79,37 @@ def _stage_partitions(collection: str, partition: str) -> list[StagePartition]:
 
 
 def mark_moved(storage: Storage, collection: str) -> list[str]:
-    """Mark the partitions that hold an id which has since come to another one; they are to be read again.
+    """Mark the partitions that have an id which is now also in another partition; they must be scanned again.
 
-    Costs a look at every index of the collection, and only after ids have come somewhere that were not there before.
-    What is to be found out about a partition that another run is writing just now is left to the next look, as is what
-    is known of ids that have come to the first stage only: until they are published they stay where they were.
+    This reads every index of the collection, but only after a partition got new ids. Two cases wait for the next sync
+    check: a partition that another run is writing, and ids that only the first stage has. Until an id is published in
+    its new partition, it stays in the old one.
 
     Returns:
         The partitions that were marked.
     """
-    announced = {key.rpartition("/")[2] for key in storage.list(new_id_marks_folder(collection))}
-    arrived = {partition for partition in announced if _is_chain_current(storage, collection, partition)}
-    if not arrived:
+    with_new_ids = {key.rpartition("/")[2] for key in storage.list(new_id_marks_folder(collection))}
+    settled = {partition for partition in with_new_ids if _is_chain_current(storage, collection, partition)}
+    if not settled:
         return []
     manifests = _manifests(storage, collection)
     try:
-        doubtful = [set(pair) for pair in _pairs_sharing_ids(storage, manifests) if not arrived.isdisjoint(pair)]
+        sharing = [set(pair) for pair in _pairs_sharing_ids(storage, manifests) if not settled.isdisjoint(pair)]
     except StorageError as error:
         log.info("%s; another run may just have replaced it", error)
         return []
-    ready = [pair for pair in doubtful if pair & announced <= arrived]
-    # where only one of two is new, the other one is behind; where both are, either may be
-    behind = set().union(*((pair - arrived or pair) for pair in ready))
-    marked = {partition for partition in behind if _mark(storage, manifests[partition])}
-    waiting = set().union(*(pair for pair in doubtful if pair not in ready or not pair & behind <= marked))
-    for partition in arrived - waiting:
+    ready = [pair for pair in sharing if pair & with_new_ids <= settled]
+    # if only one of the two got new ids, the other one is stale; if both did, either may be
+    stale = set().union(*((pair - settled or pair) for pair in ready))
+    marked = {partition for partition in stale if _mark(storage, manifests[partition])}
+    waiting = set().union(*(pair for pair in sharing if pair not in ready or not pair & stale <= marked))
+    for partition in settled - waiting:
         _clear_new_id_mark(storage, collection, partition, manifests.get(partition))
     return sorted(marked)
 
 
 def _is_chain_current(storage: Storage, collection: str, partition: str) -> bool:
-    """Whether every stage of a partition was made of what the one before holds now, or there is nothing of it."""
+    """Whether every stage of a partition was made from the present content of the stage before, or none exists."""
     manifests = [
         read_manifest(storage, stage_partition) for stage_partition in _stage_partitions(collection, partition)
     ]
@@ -119,7 +120,7 @@ def _is_chain_current(storage: Storage, collection: str, partition: str) -> bool
 
 
 def _mark(storage: Storage, manifest: Manifest) -> bool:
-    """Mark a partition, if it still is what was looked at: a run removes the mark with what it commits."""
+    """Mark a partition, if no run has changed it since it was read: a run's commit removes the mark."""
     with _locked_if_unchanged(storage, manifest.collection, manifest.partition, manifest) as still:
         if still:
             put_rescan_mark(storage, manifest.collection, manifest.partition)
@@ -127,7 +128,7 @@ def _mark(storage: Storage, manifest: Manifest) -> bool:
 
 
 def _clear_new_id_mark(storage: Storage, collection: str, partition: str, manifest: Manifest | None) -> None:
-    """Forget that ids came to a partition, unless others have come since."""
+    """Remove the mark for new ids of a partition, unless it got more ids since."""
     with _locked_if_unchanged(storage, collection, partition, manifest) as still:
         if still:
             storage.delete(f"{new_id_marks_folder(collection)}/{partition}")
@@ -137,7 +138,7 @@ def _clear_new_id_mark(storage: Storage, collection: str, partition: str, manife
 def _locked_if_unchanged(
     storage: Storage, collection: str, partition: str, manifest: Manifest | None
 ) -> Iterator[bool]:
-    """Whether a partition still is what was looked at, and stays so meanwhile."""
+    """Lock a partition; yields whether it is still as it was read."""
     stage_partition = StagePartition(collection=collection, stage="raw_items", partition=partition)
     with ExitStack() as stack:
         try:
@@ -164,7 +165,7 @@ def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
 
 
 def _pairs_sharing_ids(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:
-    """Pairs of partitions that hold an id in common."""
+    """Pairs of partitions that have an id in common."""
     hashes, numbers = [], []
     partitions = list(manifests)
     for number, manifest in enumerate(manifests.values()):

@@ -1,4 +1,4 @@
-"""The stages of a chain, each in a file of its own."""
+"""The stages of a chain, each in its own file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build what a chain works with from what its workflow says."""
+"""Build the parts of a chain (source, transforms, extensions, schemas, outputs) from its workflow."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["extensions_of", "outputs_of", "schema_store_of", "source_of", "trans
 
 
 def schema_store_of(workflow: Workflow, schema_dirs: Sequence[Path] = (), *, offline: bool = False) -> SchemaStore:
-    """The schemas that a workflow validates with; `schema_dirs` are looked at first."""
+    """The schemas for the validation of a workflow; `schema_dirs` are searched first."""
     validation = workflow.validation
     folders = [*schema_dirs, *(Path(folder) for folder in validation.schema_dirs)]
     return SchemaStore(folders, offline=offline or validation.offline)
 
 
 def source_of(workflow: Workflow, collection: str) -> Source:
-    """The source of a collection, as its workflow describes it."""
+    """The source of a collection, as the workflow configures it."""
     built = SOURCES.get(workflow.source.type).build(workflow, collection)
     return RoutedSource(built) if isinstance(built, ReadOnceSource) else built
 

@@ -1,4 +1,4 @@
-"""The documents above the partitions: `collection.json` and `catalog.json`, made from what is published."""
+"""The documents above the partitions: `collection.json` and `catalog.json`, made from the published partitions."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 
 
 def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
-    """The STAC Collection as the source served it last; a bare id where the source was never asked."""
+    """The STAC Collection as the source last served it; only an id if it was never fetched."""
     document = storage.get(source_collection_key(collection))
     found: dict[str, Any] = loads(document) if document else {"id": collection}
     return found
 
 
 def publish_collection(storage: Storage, workflow: Workflow, collection: str) -> list[str]:
-    """Write a collection's `collection.json` from what all of its partitions hold, and the catalog above it.
+    """Write a collection's `collection.json` from all its partitions, and the catalog above it.
 
     Returns:
-        The partitions whose files do not agree with those of the others: to be published again.
+        The partitions whose files do not agree with those of the others, and must be published again.
 
     Raises:
         StorageError: a manifest or the file cannot be read or written.
@@ -74,7 +74,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
 
 
 def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
-    """Remove partitions that the workflow cannot have: they would publish their items beside the present ones."""
+    """Remove partitions that the workflow no longer has; otherwise their items would be published twice."""
     scheme = workflow.scheme()
     folder = f"stages/{safe_name(collection)}"
     for key in storage.list(folder):
@@ -91,7 +91,7 @@ def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
 
 
 def published_keys(storage: Storage, stage_partition: StagePartition, manifest: Manifest | None) -> set[str]:
-    """The files that are published of a partition: those of its manifest, and what outputs may have left."""
+    """The published files of a partition: those of its manifest, and those at the outputs' locations."""
     keys = {file.key for file in manifest.files} if manifest else set()
     for output in OUTPUTS.all().values():
         for place in output.locations(stage_partition.collection, stage_partition.partition):
@@ -135,7 +135,7 @@ def _assets(manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def described_collection(storage: Storage, workflow: Workflow, collection: str) -> dict[str, Any]:
-    """The STAC Collection as the source served it last, after the workflow's transforms and extensions."""
+    """The STAC Collection as the source last served it, after the workflow's transforms and extensions."""
     document = source_collection(storage, collection)
     for step in (*transforms_of(workflow), *extensions_of(workflow)):
         document = step.apply_to_collection(document)
@@ -143,7 +143,7 @@ def described_collection(storage: Storage, workflow: Workflow, collection: str) 
 
 
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
-    """Write `published/catalog.json` over the workflow's collections that are published."""
+    """Write `published/catalog.json` with the workflow's published collections."""
     head = workflow.workflow
     with storage.lock(catalog_lock()):
         found = [storage.get(collection_key(collection)) for collection in workflow.collections]
@@ -154,7 +154,7 @@ def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
 
 
 def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:
-    """For each collection of a workflow: how many partitions and items are published, from when to when."""
+    """For each collection of a workflow: the numbers of published partitions and items, and their time range."""
     totals: list[dict[str, str | int]] = []
     for collection in workflow.collections:
         manifests = [manifest for manifest in _published(storage, collection) if manifest.files]

@@ -1,4 +1,4 @@
-"""The content of files and folders that a workflow names, as a short hash."""
+"""A short hash of the content of files and folders that a workflow names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Signature = tuple[tuple[str, int, int], ...]
 
 
 def hash_of_files(paths: Sequence[Path]) -> list[str]:
-    """16 hex digits that change when the content of a file, or a name in a folder, does; none for no paths.
+    """16 hex digits that change with the content of a file or a name in a folder; an empty list for no paths.
 
-    A file that is missing or cannot be read counts as such. Names and content count; where the folder lies and when its
-    files were written do not. Files are read again only when their size or time of change is another.
+    A missing or unreadable file counts as such. The folder's own path and the times of files do not count. Files are
+    read again only if their size or modification time has changed.
     """
     if not paths:
         return []

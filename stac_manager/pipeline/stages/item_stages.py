@@ -1,4 +1,4 @@
-"""The stages that change items one by one: `transformed` and `extended`. Only changed items are done again."""
+"""The stages that change items one by one: `transformed` and `extended`. Only changed items are processed again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from stac_manager.transform import TransformModule
 __all__ = ["run_extended", "run_transformed"]
 
 Apply = Callable[[Iterable[Item]], Iterator[Item | RejectedItem]]
-"""What a module does with a stream of items."""
+"""The `apply` of a module: a stream of items in, a stream of items out."""
 
 _INPUTS = "inputs"
-"""The file of a stage with the id and content hash of every item that it was made of."""
+"""The file with the id and content hash of every input item of a stage."""
 
 
 def run_transformed(context: StageContext, run: StageRun) -> Manifest:
@@ -49,7 +49,7 @@ def _run(context: StageContext, run: StageRun, apply: Apply | None) -> Manifest:
 
 
 def _pass_on(context: StageContext, run: StageRun, out: StageWriter) -> Manifest:
-    """Nothing is declared: every item as it came, to the byte."""
+    """Pass all items unchanged, because the workflow declares no steps."""
     for item_id, digest in read_index(context.storage, run.input):
         out.write((item_id, digest, b""), with_line=False)
     run.on_progress(out.written)
@@ -59,7 +59,7 @@ def _pass_on(context: StageContext, run: StageRun, out: StageWriter) -> Manifest
 def _results(
     context: StageContext, run: StageRun, previous: Manifest | None, apply: Apply
 ) -> Iterator[HashedItem | RejectedItem]:
-    """What becomes of each item, sorted by id: what an earlier run made of it, where it is the same, or `apply`."""
+    """The result for each item, sorted by id: that of an earlier run if the item is unchanged, else that of `apply`."""
     stage = run.stage_partition.stage
     reusable = run.reuse and previous and previous.code_version == context.code_versions(stage)
     made = _made_before(context.storage, previous) if reusable and previous else iter(())
@@ -75,7 +75,7 @@ def _results(
 
 
 def _made_before(storage: Storage, previous: Manifest) -> Iterator[tuple[str, HashedItem]]:
-    """The content hash of each item's input, and what was made of it, sorted by id; what was rejected is left out."""
+    """The results of an earlier run with the content hash of their input, sorted by id, without rejected items."""
     inputs = map(loads, read_file(storage, previous.details.get(_INPUTS)))
     known = next(inputs, None)
     for item in read_items(storage, previous) if known else ():

@@ -1,4 +1,4 @@
-"""Fetch a partition: the whole window (a scan), or changed items merged into what is there already."""
+"""Fetch a partition: scan the whole window, or merge changed items into the last generation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _RUN_FACTS = ("slices", "splits", "pages", "requests", "retries", "received_byte
 
 @dataclass
 class _Tally:
-    """What became of the items of one run."""
+    """Counts of the items of one run."""
 
     skipped: int = 0
     carried: int = 0
@@ -56,11 +56,11 @@ class _Tally:
     moved_out: int = 0
     """Items of the last generation that now belong elsewhere."""
     retained: dict[str, str] = field(default_factory=dict)
-    """Those of them that are kept until they have come there."""
+    """Those of them that stay until another partition has published them -> that partition."""
     ids: set[str] = field(default_factory=set)
-    """Of what was received in a merge."""
+    """The ids received in a merge."""
     unassigned: Unassigned = field(default_factory=Unassigned)
-    """Items that came and belong to no partition."""
+    """Fetched items that belong to no partition."""
     left: Unassigned = field(default_factory=Unassigned)
     """Items of the last generation that belong to no partition now."""
 
@@ -77,12 +77,12 @@ class PartitionFetcher:
 
     @cached_property
     def scheme(self) -> PartitionScheme:
-        """How the collection's time is cut."""
+        """The partitions of the collection."""
         temporal = self.workflow.source.filters.temporal
         return replace(self.workflow.scheme(), wanted_from=temporal.start_date, wanted_until=temporal.end_date)
 
     def window(self, partition: str) -> Window:
-        """What to ask the source for: the partition's window, cut to the workflow's temporal filter."""
+        """The window to fetch: the partition's window, limited to the workflow's temporal filter."""
         return self.scheme.asked(partition)
 
     def all_time(self) -> Window:
@@ -91,27 +91,27 @@ class PartitionFetcher:
         return Window(self.window(keys[0]).start, self.window(keys[-1]).end)
 
     def stage_partition(self, partition: str) -> StagePartition:
-        """Where the stage of a partition is kept."""
+        """The stage `raw_items` of a partition."""
         return StagePartition(collection=self.collection, stage="raw_items", partition=partition)
 
     def reusable_manifest(self, partition: str) -> Manifest | None:
-        """What the last run made, if it was made as the workflow says now and nothing says to look again."""
+        """The manifest of the last run, if it was made with the present workflow and is not marked for a scan."""
         manifest = read_manifest(self.storage, self.stage_partition(partition))
         if manifest is None or manifest.code_version != self.code_version:
             return None
         return None if self.storage.size(rescan_mark(self.collection, partition)) is not None else manifest
 
     def pending_manifest(self, partition: str) -> Manifest | None:
-        """The same, if deletions wait there for a person."""
+        """The same, if it has pending deletions."""
         manifest = self.reusable_manifest(partition)
         return manifest if manifest and manifest.details["pending_deletions"] else None
 
     def intact_manifest(self, partition: str) -> Manifest | None:
-        """What the last run made, if its files are there too."""
+        """The same, if all its files are intact."""
         return self.reusable_manifest(partition) and read_intact_manifest(self.storage, self.stage_partition(partition))
 
     def scan(self, partition: str, on_progress: ProgressCallback, *, allow_deletes: bool = False) -> Manifest:
-        """Read the whole window. What the source no longer has goes, unless it is more than a person must confirm.
+        """Read the whole window. Items that the source no longer has are deleted, or await approval if they are many.
 
         Raises:
             SourceError: the source failed, or is not complete; nothing was changed.
@@ -155,14 +155,14 @@ class PartitionFetcher:
         counted: bool,
         probe: Probe | None = None,
     ) -> Manifest | None:
-        """Take over what `fill` brings, and leave the rest as it is; None where only a scan can tell.
+        """Merge the items that `fill` fetches, and keep the others; None if a scan is needed.
 
         Args:
             partition: its name.
-            on_progress: called with how many items were handled.
-            fill: fetches the items that changed; it may bring others.
-            counted: hold the source's count of the window against what the merge comes to.
-            probe: the look at the window from before the changes were fetched, where they have been already.
+            on_progress: called with the number of items handled.
+            fill: fetches the changed items; it may fetch others too.
+            counted: compare the source's count of the window with the result of the merge.
+            probe: the probe of the window from before the changes were fetched, if they are fetched already.
         """
         window, before = self.window(partition), self.intact_manifest(partition)
         if before is None:
@@ -184,16 +184,16 @@ class PartitionFetcher:
             return self._commit(out, window, ingest, tally, facts, deletions, details)
 
     def unchanged(self, manifest: Manifest) -> Manifest:
-        """The manifest as that of a run that had nothing to do."""
+        """The manifest as the result of a run without work."""
         remove_orphaned_files(self.storage, manifest)
         return manifest.as_unchanged(dict.fromkeys(_RUN_FACTS, 0))
 
     def _fetch_unchanged(
         self, stack: ExitStack, window: Window, on_progress: ProgressCallback
     ) -> tuple[IngestModule, FetchFacts, Probe]:
-        """Fetch a window, once more if the source changed meanwhile: pages that shift hide items.
+        """Fetch a window, and fetch it again if the source changed meanwhile, because shifting pages can hide items.
 
-        What still changes is found by the next look at the source, since the probe is the one before the fetch.
+        Later changes are found by the next sync check, because the stored probe is from before the fetch.
         """
         before = asyncio.run(self.source.probe(window))
         for last in (False, True):
@@ -202,7 +202,7 @@ class PartitionFetcher:
             after = asyncio.run(self.source.probe(window))
             if last or after == before:
                 break
-            log.info("%s, %s: changed while it was read; reading it again", self.collection, window.interval)
+            log.info("%s, %s: changed during the fetch; fetching it again", self.collection, window.interval)
             before = after
         return ingest, facts, before
 
@@ -218,14 +218,16 @@ class PartitionFetcher:
     def _left_items(self, partition: str, before: Manifest | None) -> LeftItems:
         return LeftItems(self.storage, self.collection, partition, self.scheme, before)
 
-    def _strays(self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner) -> Iterator[BufferedItem]:
-        """What came of the last generation and no longer belongs to it."""
+    def _moved_out_items(
+        self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner
+    ) -> Iterator[BufferedItem]:
+        """Fetched items of the last generation that now belong elsewhere."""
         moved_out = dict(filter(assigner.is_elsewhere, ingest))
         known = read_index(self.storage, before) if moved_out else ()
         return ((item_id, moved_out[item_id]) for item_id, _ in known if item_id in moved_out)
 
     def _write_item(self, verdict: Assignment, out: StageWriter) -> bool:
-        """Keep or refuse an item; False where it belongs to another partition."""
+        """Write or reject an item; False if it belongs to another partition."""
         if isinstance(verdict, RejectedItem):
             out.reject([verdict])
         elif verdict is not None:
@@ -246,7 +248,7 @@ class PartitionFetcher:
     ) -> _Tally:
         left_items = self._left_items(out.stage_partition.partition, before)
         tally = _Tally(ingest.outside, unassigned=assigner.unassigned, left=left_items.unassigned)
-        tally.retained = left_items.of_those_that_came(self._strays(ingest, before, assigner))
+        tally.retained = left_items.of_those_that_came(self._moved_out_items(ingest, before, assigner))
         old = read_items(self.storage, before)
         rest = next(old, None)
         for entry in ingest:
@@ -330,7 +332,7 @@ class PartitionFetcher:
         return done
 
     def _mark_new_ids(self, manifest: Manifest) -> None:
-        """Say that ids are new here: they may be known elsewhere, from before their items moved."""
+        """Mark the partition if it got new ids: another partition may have them, if their items have moved."""
         if manifest.changes.added:
             mark_new_ids(self.storage, self.collection, manifest.partition)
 
@@ -365,7 +367,7 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _count_adds_up(claimed: int | None, matched: int | None, tally: _Tally) -> bool:
-    """Whether the source's count grew by what came: what belongs to other windows may have been counted before."""
+    """Whether the source's count grew by the added items; items of other windows may have been counted before."""
     if claimed is None or matched is None:
         return claimed is None and matched is None
     grown = matched - claimed

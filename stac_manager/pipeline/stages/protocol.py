@@ -1,4 +1,4 @@
-"""What a stage is: its row in the table of stages, what it works with, and what one run of it is told."""
+"""The interface of a stage: its row in the table of stages, its context, and the parameters of one run."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from stac_manager.validate import SchemaStore, Validator
 __all__ = ["Mode", "StageContext", "StageDefinition", "StageRun", "commit", "copied"]
 
 Mode = Literal["full", "scan", "changes", "resume", "replay"]
-"""How much a run does over again.
+"""How much a run does again.
 
-`full`: everything. `scan`: the window is read whole, and unchanged items are left alone. `changes`: only what changed,
-as the source says, is asked for. `resume`: the source is not asked where the first stage is up to date. `replay`: as
-`resume`, and what a stage rejected is tried again.
+`full`: everything. `scan`: read the whole window; unchanged items are not processed again. `changes`: fetch only the
+items that the source dates after the watermark. `resume`: do not read the source if the first stage is up to date.
+`replay`: as `resume`, but process rejected items again.
 """
 
 
 @dataclass
 class StageContext:
-    """What the stages of a collection work with; made once, used for every partition."""
+    """What all stages of a collection use; made once for all partitions."""
 
     workflow: Workflow
     collection: str
@@ -47,22 +47,22 @@ class StageContext:
 
     @cached_property
     def validator(self) -> Validator:
-        """Compiled once, used for every partition."""
+        """The validator; its schemas are compiled once for all partitions."""
         return Validator(self.schemas, level=self.workflow.validation.level)
 
     @cached_property
     def transforms(self) -> list[Transform]:
-        """What the workflow declares under `transformation`."""
+        """The transforms of the workflow's section `transformation`."""
         return transforms_of(self.workflow)
 
     @cached_property
     def extensions(self) -> list[Extension]:
-        """What the workflow declares under `extensions`."""
+        """The extensions of the workflow's section `extensions`."""
         return extensions_of(self.workflow)
 
     @cached_property
     def outputs(self) -> list[Output]:
-        """What the workflow declares under `output.format`."""
+        """The outputs of the workflow's `output.format`."""
         return outputs_of(self.workflow)
 
     @cached_property
@@ -73,7 +73,7 @@ class StageContext:
 
     @cached_property
     def sync_state(self) -> SyncStateStore:
-        """What earlier sync checks found."""
+        """The state of earlier sync checks."""
         return SyncStateStore(self.storage, self.collection, self.code_versions("raw_items"))
 
 
@@ -89,17 +89,17 @@ class StageRun:
     allow_deletes: bool = False
     """A person approved the deletions of this partition, however many they are."""
     feed: ChangeFeed | None = None
-    """The changes that have just been fetched, for the mode `changes`."""
+    """The changes that a sync check has just fetched, for the mode `changes`."""
 
     @property
     def input(self) -> Manifest:
-        """The manifest of the stage before, of a stage that has one."""
-        assert self.upstream is not None, "only the first stage has none before it"
+        """The manifest of the stage before; not for the first stage."""
+        assert self.upstream is not None, "only the first stage has no stage before it"
         return self.upstream
 
     @property
     def reuse(self) -> bool:
-        """Whether what earlier runs made of unchanged items stands."""
+        """Whether results of earlier runs are used for unchanged items."""
         return self.mode != "full"
 
 
@@ -109,32 +109,32 @@ class StageDefinition:
 
     name: Stage
     code_version: str
-    """Raised when the code of the stage changes what it makes."""
+    """Raised when the code of the stage changes its results."""
     description: str
     kinds: frozenset[str]
     """Labels in Dagster."""
     run: Callable[[StageContext, StageRun], Manifest]
     sections: tuple[str, ...] = ()
-    """The parts of the workflow file that the stage's result depends on."""
+    """The sections of the workflow file that the stage's result depends on."""
     without_effect: Mapping[str, set[str]] = field(default_factory=dict)
-    """Members of these parts that change which partitions there are, or who asks, but not what a partition holds."""
+    """Members of these sections that change the list of partitions or the credentials, but no partition's content."""
     parts: Callable[[Workflow], Sequence[str]] = lambda workflow: ()
-    """What else the result depends on, as the versions of plugins."""
+    """Other things that the result depends on, such as the versions of plugins."""
     files: Callable[[Workflow], Sequence[Path]] = lambda workflow: ()
     """Files and folders that the workflow names, whose content the result depends on."""
     is_intact: Callable[[StageContext, Manifest], bool] = lambda context, manifest: True
-    """Whether what the manifest says also holds outside of the stage's own files."""
+    """Whether the manifest is also valid for files outside of the stage's folder."""
     reads_source: bool = False
 
 
 def commit(context: StageContext, run: StageRun, out: StageWriter, **more: Any) -> Manifest:
-    """Finish a run of a stage that has one before it: every item that it passed on is written or rejected."""
+    """Finish a run of any stage but the first: every item of the stage before is written or rejected."""
     ledger = Ledger(received=run.input.ledger.passed, passed=out.written, quarantined=len(out.rejected_items))
     version = context.code_versions(run.stage_partition.stage)
     return out.commit(ledger, code_version=version, input_hash=run.input.content_hash, **more)
 
 
 def copied(out: StageWriter, upstream: Manifest) -> Callable[[], FileRef]:
-    """Puts the items of the stage before in place, where they are the same to the byte."""
+    """Puts the items of the stage before in place, if they are identical."""
     assert upstream.items is not None, "only a published partition has no items"
     return partial(out.copy, upstream.items)

@@ -57,10 +57,10 @@ def is_as_published(context: StageContext, manifest: Manifest) -> bool:
 def _write_all(
     context: StageContext, run: StageRun, out: StageWriter
 ) -> tuple[dict[str, OutputResult], dict[str, RejectedItem]]:
-    """Have every output write its files into a folder of its own.
+    """Let every output write its files into its own folder.
 
-    An item that one output rejects is published by none, so that all formats hold the same items. Where there are
-    several outputs, they write again until none rejects any more.
+    An item that one output rejects is published by none, so that all formats have the same items. If there are several
+    outputs, they write again until none of them rejects any item.
     """
     rejected: dict[str, RejectedItem] = {}
     for number in count():
@@ -116,7 +116,7 @@ def _put_files(
     for file in files:
         storage.remove_orphans(file.key)
     if changed or orphans:
-        # from here to the manifest they do not agree; whoever comes after a crash must see that
+        # from here on the files do not match the manifest until it is written; after a crash the next run must see that
         put_publish_intent(storage, stage_partition)
     for key in sorted(orphans):
         storage.delete(key)

@@ -1,4 +1,4 @@
-"""The first stage: bring a partition's items from the source, by the least that does it."""
+"""The first stage: fetch a partition's items from the source, with as few requests as possible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def run_raw_items(context: StageContext, run: StageRun) -> Manifest:
-    """Leave the partition as it is, merge what changed, or scan its window, as the mode says."""
+    """Keep the partition as it is, merge changes, or scan its window, depending on the mode."""
     partition, fetcher, sync_state = run.stage_partition.partition, context.fetcher, context.sync_state
     if run.mode in ("resume", "replay") and (done := fetcher.intact_manifest(partition)):
         return fetcher.unchanged(done)
@@ -32,7 +32,7 @@ def run_raw_items(context: StageContext, run: StageRun) -> Manifest:
 
 
 def _merge_changes(context: StageContext, run: StageRun, partition: str) -> Manifest | None:
-    """Merge what the source says has changed; None where that cannot be told."""
+    """Merge the changes that the source reports; None if a scan is needed."""
     fetcher, feed = context.fetcher, run.feed
     if feed and feed.holds(fetcher.reusable_manifest(partition)):
         fetched, probe = partial(feed.fill, partition), feed.probe(partition)
@@ -52,7 +52,7 @@ def _merge_changes(context: StageContext, run: StageRun, partition: str) -> Mani
 
 
 def since_of(context: StageContext) -> Since | None:
-    """From when on to ask what changed; None where the source cannot say, or it is not known yet."""
+    """From when on to request changes; None if the source cannot filter by `updated`, or there is no watermark."""
     sync_state = context.sync_state.load()
     overlap = timedelta(minutes=context.workflow.sync.overlap_minutes)
     if sync_state.watermark is None or sync_state.updated_filter in (None, NO_FILTER):

@@ -1,4 +1,4 @@
-"""The table of stages: everything that is said of a stage is said here, once."""
+"""The table of stages: the only place with the name, code version, inputs and description of each stage."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ STAGE_TABLE: dict[Stage, StageDefinition] = {
             description="The files of the partition in every format of the workflow, and the collection over them.",
             kinds=frozenset({"stac", "parquet"}),
             run=run_published,
-            # not the section `output`: where the files go does not change what they are
+            # not the section `output`, because the place of the files does not change their content
             parts=lambda workflow: [f"{output.name} {output.version}" for output in outputs_of(workflow)],
             is_intact=is_as_published,
         ),
@@ -86,9 +86,9 @@ STAGE_TABLE: dict[Stage, StageDefinition] = {
 
 
 def code_version(workflow: Workflow, stage: Stage) -> str:
-    """Changes exactly when the stage would make something else of the same input.
+    """The code version of a stage; it changes if the stage could give another result for the same input.
 
-    It covers the stage's code, its parts of the workflow, and the content of the files that these name.
+    It covers the stage's code, its sections of the workflow, and the content of the files that these name.
     """
     row = STAGE_TABLE[stage]
     version = row.code_version

@@ -1,4 +1,4 @@
-"""The stage that validates items by their schemas."""
+"""The stage that validates items against their schemas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run_validated"]
 
 
 def run_validated(context: StageContext, run: StageRun) -> Manifest:
-    """Validate the items of a partition. A verdict stands as long as its item and the stage's code version do."""
+    """Validate the items of a partition. A verdict is reused if the item and the stage's code version are the same."""
     with StageWriter(context.storage, run.stage_partition) as out:
         version = context.code_versions("validated")
         previous = out.previous if run.reuse and out.previous and out.previous.code_version == version else None
@@ -32,9 +32,9 @@ def run_validated(context: StageContext, run: StageRun) -> Manifest:
 def _validate(
     storage: Storage, validator: Validator, run: StageRun, previous: Manifest | None, out: StageWriter
 ) -> ReportBuilder:
-    """Tells `out` which items are accepted and which rejected.
+    """Write accepted items to `out` and reject the others.
 
-    Where nothing is rejected, `out` gets the index only: the items are those of the stage before, to the byte.
+    If nothing is rejected, only the index is written, because the items are identical to those of the stage before.
     """
     report, valid = ReportBuilder(), _valid_before(storage, previous)
     rejected: set[str] = set()
@@ -60,7 +60,7 @@ def _validate(
 
 
 def _valid_before(storage: Storage, before: Manifest | None) -> dict[str, str]:
-    """Id and content hash of the items that were found valid."""
+    """Id and content hash of the items that were valid."""
     if before is None:
         return {}
     doubtful = set(_listed(storage, before))
@@ -68,7 +68,7 @@ def _valid_before(storage: Storage, before: Manifest | None) -> dict[str, str]:
 
 
 def _listed(storage: Storage, manifest: Manifest) -> Iterator[str]:
-    """The ids in the report: what is accepted and listed is unchecked, or invalid and let through."""
+    """The ids in the report; an accepted item in the report is unchecked, or invalid but accepted."""
     for line in read_file(storage, manifest.details["report"]):
         if line.startswith(b'{"id"'):
             yield loads(line.rstrip(b",\n"))["id"]

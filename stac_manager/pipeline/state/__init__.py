@@ -1,4 +1,4 @@
-"""What a chain keeps on storage: paths, manifests, stage files, marks and the state of syncs."""
+"""The files of a chain on storage: paths, manifests, stage files, marks, contracts and the state of syncs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the partitions of a collection agree on, so that their files can be read together: one contract an output.
+"""Contracts: what the partitions of a collection agree on, so that their files can be read together.
 
-The manifest of each published partition keeps what its output found; an output makes a contract of what all of them
-have (see `stac_manager.output.Output.contract_of`). The file with the contract is a hint: it may lack what a partition
-has just brought, or still have what is gone, until the collection is published.
+There is one contract for each output. The manifest of a published partition has the details that its output reported,
+and the output makes the contract from the details of all partitions (see `stac_manager.output.Output.contract_of`).
+The file with the contract is a hint: until the collection is published, it may be out of date.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["extend_contract", "is_as_agreed", "output_details", "read_contract",
 
 
 def read_contract(storage: Storage, collection: str, output: Output) -> dict[str, Any]:
-    """What is known to be agreed on; nothing where there is no file, or a damaged one.
+    """The stored contract; an empty one if the file is missing or damaged.
 
     Raises:
         StorageError: the file cannot be read.
@@ -37,7 +37,7 @@ def read_contract(storage: Storage, collection: str, output: Output) -> dict[str
 
 
 def extend_contract(storage: Storage, collection: str, output: Output, details: Mapping[str, Any]) -> None:
-    """Add what a partition brings.
+    """Extend the contract by the details of a partition.
 
     Raises:
         StorageError: the file cannot be read or written.
@@ -51,10 +51,10 @@ def extend_contract(storage: Storage, collection: str, output: Output, details: 
 
 
 def settle_contract(storage: Storage, collection: str, output: Output, published: Iterable[Manifest]) -> list[str]:
-    """Make the contract anew from all published partitions. The caller holds the collection.
+    """Make the contract again from all published partitions. The caller holds the lock of the collection.
 
     Returns:
-        The partitions whose files are not as the contract says.
+        The partitions whose files do not follow the contract.
 
     Raises:
         StorageError: the file cannot be written.
@@ -67,13 +67,13 @@ def settle_contract(storage: Storage, collection: str, output: Output, published
 
 
 def is_as_agreed(manifest: Manifest, output: Output, contract: Mapping[str, Any]) -> bool:
-    """Whether the files of a published partition are as the contract says."""
+    """Whether the files of a published partition follow the contract."""
     details = output_details(manifest, output)
     return details is not None and output.keeps_contract(details, contract)
 
 
 def output_details(manifest: Manifest, output: Output) -> Mapping[str, Any] | None:
-    """What an output found when it wrote a partition; None where it has not written it."""
+    """The details that an output reported for a partition; None if it has not written the partition."""
     outputs = manifest.details.get("outputs")
     details = outputs.get(output.name) if isinstance(outputs, dict) else None
     return details if isinstance(details, dict) else None

@@ -1,4 +1,4 @@
-"""The record of a finished stage of a partition: which files, which counts, from which input. Written last."""
+"""The manifest of a finished stage of a partition: its files, its counts, and its input. It is written last."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class FileRef(_Record):
 
 
 class PublishedFile(FileRef):
-    """A file that an output made, in its place below `output.path`; `lines` are its items."""
+    """A file that an output wrote below `output.path`; `lines` is the number of its items."""
 
     output: str
-    """The format, as `output.format` names it."""
+    """The format, as in `output.format`."""
     media_type: str
     title: str | None = None
     """Set where `collection.json` names the file as an asset."""
@@ -60,7 +60,7 @@ class Ledger(_Record):
 
     received: int
     carried: int = 0
-    """Taken over from the last generation: not received again, or gone at the source and kept until confirmed."""
+    """Items from the last generation: those not fetched again, and those whose deletion awaits approval."""
     passed: int
     quarantined: int = 0
     deduplicated: int = 0
@@ -81,7 +81,7 @@ class Ledger(_Record):
 
 
 class Changes(_Record):
-    """What a stage's items are, against what was there before."""
+    """How a stage's items differ from its last generation."""
 
     added: int = 0
     modified: int = 0
@@ -93,7 +93,7 @@ class Manifest(_Record):
     """One finished stage of one partition."""
 
     version: Literal[2] = 2
-    """Raised when the meaning of a member changes. See `from_version_1` for what becomes of earlier ones."""
+    """Raised when the meaning of a member changes. See `from_version_1` for earlier manifests."""
     collection: str
     stage: Stage
     partition: str
@@ -102,29 +102,29 @@ class Manifest(_Record):
     input_hash: str | None = None
     """`content_hash` of the stage before."""
     content_hash: str
-    """SHA-256 over the ids and contents of the items, and of what was refused."""
+    """SHA-256 over the ids and contents of the items and of the rejected items."""
     items: FileRef | None
-    """What the next stage reads; None for `published`, which has `files`."""
+    """The items for the next stage; None for `published`, which has `files`."""
     files: tuple[PublishedFile, ...] = ()
-    """What the outputs have for the partition, sorted by key; only for `published`."""
+    """The files of all outputs for the partition, sorted by key; only for `published`."""
     index: FileRef
     """Lines of `[id, content hash]`, sorted by id."""
     rejected: FileRef | None = None
     ledger: Ledger
     details: dict[str, Any] = Field(default_factory=dict)
-    """Facts of what the stage holds, for people and later stages."""
+    """Facts about the stage's content, for people and later stages."""
     changes: Changes = Field(default_factory=Changes, exclude=True)
-    """Of the run that made this object. Not stored: a rerun without change changes no byte."""
+    """The changes of the run that made this object. Not stored, so that a rerun without changes changes no byte."""
     run: dict[str, Any] = Field(default_factory=dict, exclude=True)
-    """Facts of that run, as requests and retries. Not stored either."""
+    """Facts about that run, such as requests and retries. Not stored either."""
 
     def as_unchanged(self, run: dict[str, Any] | None = None) -> Manifest:
-        """The manifest as that of a run that found everything as it was."""
+        """The manifest as the result of a run that found no change."""
         return self.model_copy(update={"changes": Changes(unchanged=self.index.lines), "run": run or {}})
 
 
 class StagePartition(_Record):
-    """Where a stage of a partition is kept."""
+    """A stage of a partition, and the paths of its files."""
 
     collection: str
     stage: Stage
@@ -137,7 +137,7 @@ class StagePartition(_Record):
 
     @property
     def manifest_key(self) -> str:
-        """The file that names all others."""
+        """The key of the manifest, which lists all other files."""
         return f"{self.folder}/manifest.json"
 
     def at(self, stage: Stage) -> StagePartition:
@@ -146,12 +146,12 @@ class StagePartition(_Record):
 
     @property
     def upstream(self) -> StagePartition | None:
-        """The stage that this one reads, None for the first."""
+        """The stage that this one reads; None for the first."""
         number = STAGES.index(self.stage)
         return self.at(STAGES[number - 1]) if number else None
 
     def read(self, storage: Storage) -> Manifest | None:
-        """The manifest, or None where the stage was never finished.
+        """The manifest, or None if the stage was never finished.
 
         Raises:
             StorageError: the manifest cannot be read or is damaged.
@@ -182,10 +182,10 @@ _NAMES_OF_VERSION_1 = {
 
 
 def from_version_1(document: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of version 1 in the names of today.
+    """A manifest of version 1 with today's names.
 
-    Every code version has changed since, so its stage is made anew. Until then it tells which items there are, so that
-    deletions are noticed and await approval as ever.
+    Every code version has changed since then, so its stage is run again. Until then this manifest lists the known
+    items, so that deletions are still detected and await approval.
     """
     details = document.get("details")
     renamed = {_NAMES_OF_VERSION_1.get(name, name): value for name, value in (details or {}).items()}

@@ -1,4 +1,4 @@
-"""Marks: small files that say what is under way or still to be done, so that the next run sees it after a crash."""
+"""Marks: small files about work that has begun or must still be done, so that the next run sees it after a crash."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ __all__ = [
 
 
 def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
-    """Say that ids have come to a partition: they may be known elsewhere, from before their items moved."""
+    """Mark a partition that got new ids: another partition may have them, if their items have moved."""
     key = f"{new_id_marks_folder(collection)}/{partition}"
     storage.remove_orphans(key)
     storage.put(key, b"")
 
 
 def put_rescan_mark(storage: Storage, collection: str, partition: str) -> None:
-    """Mark a partition to be read; each mark is another, so that what asks for runs sees that this one is new."""
+    """Mark a partition for a scan. Each mark has different content, so that sensors can tell that it is new."""
     storage.put(rescan_mark(collection, partition), uuid.uuid4().bytes)
 
 
 def partitions_to_rescan(storage: Storage, collection: str) -> list[str]:
-    """The partitions that are marked, sorted: items have moved away from them, or to them."""
+    """The partitions marked for a scan, sorted: items have moved away from them, or to them."""
     keys = storage.list(f"stages/{safe_name(collection)}/raw_items")
     return sorted(key.split("/")[-2] for key in keys if key.endswith("/rescan"))
 
 
 def put_publish_intent(storage: Storage, stage_partition: StagePartition) -> None:
-    """Say that published files are about to change, and that their manifest is not written yet."""
+    """Mark a partition whose published files are about to change, until its manifest is written."""
     storage.put(publish_intent(stage_partition.collection, stage_partition.partition), b"")
 
 
 def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
-    """Say that `collection.json` and the quarantine file are older than the partition that is about to be published."""
+    """Mark a partition that is about to be published: `collection.json` and the quarantine file are older than it."""
     storage.put(publish_intent(manifest.collection, manifest.partition), b"")
     key = f"{dirty_marks_folder(manifest.collection)}/{manifest.partition}"
     storage.remove_orphans(key)
@@ -51,7 +51,7 @@ def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
 
 
 def remove_marks_of_version_1(storage: Storage, collection: str) -> None:
-    """Remove the marks that earlier versions left; every partition is made anew, so they say nothing."""
+    """Remove the marks of earlier versions; every partition is run again, so they have no meaning."""
     for folder in ("arrivals", "unlisted"):
         for key in storage.list(f"stages/{safe_name(collection)}/{folder}"):
             storage.delete(key)

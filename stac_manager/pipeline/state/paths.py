@@ -1,4 +1,4 @@
-"""The names of the files that other people's tools read. What passes between stages is named in `manifest`."""
+"""The keys of published files, state files, locks and marks. The keys of stage files are in the manifests."""
 
 from __future__ import annotations
 
@@ -29,55 +29,55 @@ def collection_key(collection: str) -> str:
 
 
 def quarantine_key(collection: str, partition: str) -> str:
-    """What the stages of a partition refused."""
+    """The items that the stages of a partition rejected."""
     return f"quarantine/{safe_name(collection)}/{partition}.ndjson"
 
 
 def source_collection_key(collection: str) -> str:
-    """The STAC Collection as the source served it last."""
+    """The STAC Collection as the source last served it."""
     return f"stages/{safe_name(collection)}/collection.json"
 
 
 def sync_key(collection: str) -> str:
-    """What the last syncs of a collection found out, for the next one."""
+    """The state of the last sync of a collection, for the next one."""
     return f"stages/{safe_name(collection)}/sync.json"
 
 
 def contract_key(collection: str, output: str) -> str:
-    """What the partitions of a collection agree on for an output."""
+    """The contract of the partitions of a collection for an output."""
     return f"stages/{safe_name(collection)}/contracts/{safe_name(output)}.json"
 
 
 def partition_lock(collection: str, partition: str) -> str:
-    """Held by whoever writes a partition."""
+    """The lock of a partition."""
     return f"stages/{safe_name(collection)}/locks/{partition}"
 
 
 def collection_lock(collection: str) -> str:
-    """Held by whoever writes what all partitions of a collection share."""
+    """The lock of the files that all partitions of a collection share."""
     return f"stages/{safe_name(collection)}/locks/collection"
 
 
 def catalog_lock() -> str:
-    """Held by whoever writes the root of the catalog."""
+    """The lock of the root catalog."""
     return "stages/catalog.lock"
 
 
 def new_id_marks_folder(collection: str) -> str:
-    """One empty file for each partition that new ids have come to since it was last seen where they were before."""
+    """One empty file for each partition that got new ids, until it is known whether other partitions have them too."""
     return f"stages/{safe_name(collection)}/new-ids"
 
 
 def rescan_mark(collection: str, partition: str) -> str:
-    """There as long as a partition may hold items that have moved to another one, or lack some that have come."""
+    """The mark of a partition that must be scanned, because items have moved away from it or to it."""
     return f"stages/{safe_name(collection)}/raw_items/{partition}/rescan"
 
 
 def publish_intent(collection: str, partition: str) -> str:
-    """There from before a published file is changed until its manifest says so."""
+    """The mark that exists from before a published file changes until its manifest is written."""
     return f"stages/{safe_name(collection)}/published/{partition}/publish-intent"
 
 
 def dirty_marks_folder(collection: str) -> str:
-    """One empty file for each published partition that `collection.json` may not tell of yet."""
+    """One empty file for each published partition that `collection.json` may not include yet."""
     return f"stages/{safe_name(collection)}/dirty"

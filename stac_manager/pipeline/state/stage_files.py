@@ -1,4 +1,4 @@
-"""Read and write what a stage of a partition holds: items, their index, and what was refused."""
+"""Read and write the files of a stage of a partition: items, their index, and rejected items."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Entry = tuple[str, str]
 
 
 def read_file(storage: Storage, key: str | None) -> Iterator[bytes]:
-    """The lines of a file of a stage; none where there is no such file."""
+    """The lines of a file of a stage; none if `key` is None."""
     if key is not None:
         with storage.local_copy(key) as path:
             yield from read_lines(path)
@@ -85,9 +85,9 @@ def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[Quara
 
 
 class StageWriter:
-    """Collects what a stage makes, then puts it in place: files named by their content first, the manifest last.
+    """Collects the results of a stage and puts them in place: first files named by their content, then the manifest.
 
-    Use as a context manager; without `commit` nothing changes.
+    Use it as a context manager; without `commit` nothing changes.
     """
 
     def __init__(self, storage: Storage, stage_partition: StagePartition) -> None:
@@ -119,7 +119,7 @@ class StageWriter:
             raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
 
     def write(self, item: HashedItem, *, with_line: bool = True) -> None:
-        """Pass an item on; items come sorted by id. `with_line` False keeps only its place in the index."""
+        """Pass an item; items must be sorted by id. With `with_line` False, only its index entry is written."""
         item_id, digest, line = item
         entry = dumps([item_id, digest])
         self._index.write(entry + b"\n")
@@ -148,19 +148,19 @@ class StageWriter:
         """Put everything in place and return the manifest.
 
         Args:
-            ledger: must balance, and agree with what was kept and refused.
+            ledger: must balance, and match the numbers of passed and rejected items.
             code_version: of the stage.
-            input_hash: `content_hash` of what was read.
-            details: facts of what the stage holds; each of `files` is added with its key.
-            run: facts of this run, which are not stored.
+            input_hash: `content_hash` of the input.
+            details: facts about the stage's content; each of `files` is added with its key.
+            run: facts about this run, which are not stored.
             files: further files of the stage, by name.
-            items: puts the items in place, where they are not those that were written with their lines; called last.
+            items: puts the items in place, if they were written without their lines; called last.
             published: puts published files in place instead of items; called last.
-            before_manifest: hears what is about to be finished.
+            before_manifest: called with the manifest before it is written.
 
         Raises:
             LedgerError: the counts do not balance; nothing was changed.
-            StorageError: a write failed; the manifest, and with it the last generation, is as before.
+            StorageError: a write failed; the manifest, and so the last generation, is unchanged.
         """
         ledger.require_balance()
         Ledger(
@@ -220,7 +220,7 @@ class StageWriter:
         return FileRef(key=key, sha256=digest, size=size, lines=lines)
 
     def copy(self, ref: FileRef) -> FileRef:
-        """Put a copy of another stage's file in place, where the items are the same to the byte."""
+        """Put a copy of another stage's file in place, if the items are identical."""
         key = f"{self.stage_partition.folder}/{ref.key.rpartition('/')[2]}"
         if not self.storage.holds(key, ref.sha256, ref.size):
             self.storage.copy(ref.key, key)
@@ -245,28 +245,28 @@ class StageWriter:
 
 
 def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
-    """The manifest, None where the stage was never finished or the manifest is damaged: it is then made anew."""
+    """The manifest; None if the stage was never finished, or if the manifest is damaged (the stage then runs again)."""
     try:
         return stage_partition.read(storage)
     except CatalogVersionError:
         raise
     except StorageError as error:
-        log.warning("%s", str(error).replace("delete it and run the stage again", "it is made anew"))
+        log.warning("%s", str(error).replace("delete it and run the stage again", "the stage is run again"))
         return None
 
 
 def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
-    """The manifest, None where a file that it names is missing or damaged as well."""
+    """The manifest; None also if a file that it lists is missing or damaged."""
     manifest = read_manifest(storage, stage_partition)
     for ref in (manifest.items, *manifest.files, manifest.index, manifest.rejected) if manifest else ():
         if ref and storage.size(ref.key) != ref.size:
-            log.warning("%s: is not what its manifest says, and is made anew", storage.locate(ref.key))
+            log.warning("%s: does not match its manifest; the stage is run again", storage.locate(ref.key))
             return None
     return manifest
 
 
 def orphaned_files(storage: Storage, manifest: Manifest) -> list[str]:
-    """What is in the folder of a stage and not of its last generation: earlier files, and marks."""
+    """The files in a stage's folder that its last generation does not list: earlier files, and marks."""
     stage_partition = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition)
     named = {ref.key for ref in (manifest.items, manifest.index, manifest.rejected) if ref} | {
         stage_partition.manifest_key
@@ -276,9 +276,9 @@ def orphaned_files(storage: Storage, manifest: Manifest) -> list[str]:
 
 
 def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
-    """Remove the files that a run left which was killed right after it wrote the manifest; marks stay.
+    """Remove the files of a run that was killed right after it wrote the manifest; marks stay.
 
-    Where the quarantine file has been lost it is put together again.
+    A lost quarantine file is written again.
     """
     if manifest.rejected and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
         _assemble_quarantine(
@@ -297,7 +297,7 @@ def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[tuple[str, str]]:
-    """Walk two indexes, both sorted by id, side by side; what happened to each id in either, and the id."""
+    """Compare two indexes, both sorted by id; yields for each id what changed, and the id."""
     older, newer = iter(before), iter(now)
     old, new = next(older, None), next(newer, None)
     while old or new:
@@ -314,7 +314,7 @@ def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[t
 
 
 def _assemble_quarantine(storage: Storage, stage_partition: StagePartition) -> None:
-    """One file for people, of what all stages of the partition refused; none where nothing was."""
+    """Write one file for people with the rejected items of all stages; no file if there are none."""
     key = quarantine_key(stage_partition.collection, stage_partition.partition)
     manifests = [read_manifest(storage, stage_partition.at(stage)) for stage in STAGES]
     refs = [manifest.rejected for manifest in manifests if manifest and manifest.rejected]

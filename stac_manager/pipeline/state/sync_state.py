@@ -1,4 +1,4 @@
-"""What the syncs of a collection remember from one to the next. All of it may be lost without losing an item."""
+"""The state of a collection's syncs, for the next sync. If it is lost, no item is lost, but the next syncs do more."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _LAG = timedelta(hours=1)
 
 
 class SyncState(BaseModel):
-    """What is kept in `sync.json`."""
+    """The content of `sync.json`."""
 
     made_for: str
-    """Code version of the first stage; what was found out about another source or filter says nothing."""
+    """Code version of the first stage; with another source or filter, the state is discarded."""
     updated_filter: str | None = None
-    """How the source can be asked for changes, as it was tested; None: not known yet."""
+    """How the source filters by `updated`, from a test; None: not known yet."""
     watermark: str | None = None
-    """Every change that the source dates up to this instant is taken over (RFC 3339)."""
+    """All changes that the source dates up to this instant are merged (RFC 3339)."""
     full_compare_newest: str | None = None
-    """The newest update that was known when a round of complete comparisons began."""
+    """The newest update that was known when the present full comparison began."""
     full_compare_left: list[str] = Field(default_factory=list)
-    """Partitions that the round has yet to compare. When none is left, `full_compare_newest` is the watermark."""
+    """Partitions that it has not compared yet. When none is left, `full_compare_newest` becomes the watermark."""
     probe_cursor: str | None = None
-    """The old partition that was looked at last; the next look goes on after it."""
+    """The old partition that was probed last; the next sync check continues after it."""
     state_cursor: str | None = None
-    """The old partition whose stored files were checked last; the next sync check goes on after it."""
+    """The old partition whose stored files were checked last; the next sync check continues after it."""
     compared: str | None = None
-    """The partition that was compared in full last."""
+    """The partition that was compared last; the next sync check continues after it."""
     compared_at: dict[str, str] = Field(default_factory=dict)
-    """When each partition was last read whole or compared item by item (RFC 3339). It may lag behind by an hour, so
-    that comparing again and again what does not change writes nothing."""
+    """When each partition was last scanned or compared item by item (RFC 3339). It may be up to an hour too old, so
+    that repeated comparisons without a change write nothing."""
     round_left: list[str] = Field(default_factory=list)
-    """Partitions that the present round of comparisons has yet to come to; empty where all were compared."""
+    """Partitions that the present round has not compared yet; empty after all were compared."""
     budget_overrun: int = 0
-    """Requests beyond the budget that a large partition took, and that the next looks save."""
+    """Requests that a large partition took beyond the budget; they are deducted from later budgets."""
 
 
 def _stamp(record: SyncState, partitions: Collection[str]) -> None:
@@ -56,16 +56,16 @@ def _stamp(record: SyncState, partitions: Collection[str]) -> None:
 
 
 class SyncStateStore:
-    """Reads and writes the record of a collection."""
+    """Reads and writes the sync state of a collection."""
 
     def __init__(self, storage: Storage, collection: str, made_for: str) -> None:
         self._storage, self._collection, self._made_for = storage, collection, made_for
         self._asked_newest = False
         self.read_only = False
-        """Nothing is written then."""
+        """If True, nothing is written."""
 
     def load(self) -> SyncState:
-        """The record; an empty one where there is none, it is damaged, or it was made for another source."""
+        """The state; an empty one if the file is missing, damaged, or made for another source."""
         data = self._storage.get(sync_key(self._collection))
         try:
             record = SyncState.model_validate_json(data) if data else None
@@ -75,7 +75,7 @@ class SyncStateStore:
 
     @contextmanager
     def change(self) -> Iterator[SyncState]:
-        """The record, to change; written at the end of the block if it did."""
+        """The state, for changes; it is written at the end of the block if it has changed."""
         if self.read_only:
             yield self.load()
             return
@@ -90,9 +90,9 @@ class SyncStateStore:
     def ensure_full_compare(
         self, partitions: Callable[[], Sequence[str]], newest: Callable[[], datetime | None]
     ) -> str | None:
-        """Begin a round of complete comparisons where there is neither a watermark nor a round; gives the round.
+        """Begin a full comparison if there is neither a watermark nor a full comparison; returns its newest update.
 
-        Whatever is dated up to `newest` had happened by now, so a partition that is read from now on holds it.
+        Every change dated up to `newest` has already happened, so a partition that is read from now on includes it.
         """
         record = self.load()
         if record.watermark is None and record.full_compare_newest is None and not self._asked_newest:
@@ -103,18 +103,18 @@ class SyncStateStore:
         return self.load().full_compare_newest
 
     def begin_full_compare(self, partitions: Sequence[str], newest: datetime) -> None:
-        """Begin a round, if none is under way."""
+        """Begin a full comparison, if none has begun."""
         with self.change() as record:
             if record.watermark is None and record.full_compare_newest is None:
                 record.full_compare_newest, record.full_compare_left = format_rfc3339(newest), list(partitions)
 
     def compared(self, partitions: Collection[str], cycle: str | None, every: Sequence[str] = ()) -> SyncState:
-        """Some partitions were read whole since `cycle` began, and what they hold is taken over; gives what is known.
+        """Record that some partitions were scanned or compared since `cycle` began; returns the new state.
 
         Args:
             partitions: their names.
             cycle: from `ensure_full_compare`.
-            every: all partitions, where these are a part of a round that begins if none is under way.
+            every: all partitions, to begin a new round if there is none; empty: do not begin one.
         """
         if not partitions:
             return self.load()
@@ -131,12 +131,12 @@ class SyncStateStore:
             return record
 
     def forget_updated_filter(self) -> None:
-        """The source does not filter as it did; the next look finds out anew whether it does."""
+        """Discard the test result after the source ignored the filter; the next sync check tests it again."""
         with self.change() as record:
             record.updated_filter = None
 
     def advance(self, newest: datetime) -> None:
-        """Every change up to this instant is taken over."""
+        """Set the watermark: all changes up to this instant are merged."""
         with self.change() as record:
             if record.watermark is None or parse_rfc3339(record.watermark) < newest:
                 record.watermark = format_rfc3339(newest)

@@ -1,4 +1,4 @@
-"""Sums over the stages of a partition: its whole ledger, and the reasons of everything in quarantine."""
+"""Totals over the stages of a partition: the ledger of the chain, and the reasons of all items in quarantine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PartitionCounts:
 
 
 def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
-    """The ledger of a chain from the manifests of its stages; None where it has not run to the end."""
+    """The ledger of a chain, from the manifests of its stages; None if not all stages have run."""
     manifests = [
         StagePartition(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES
     ]
@@ -48,7 +48,7 @@ def partition_counts(storage: Storage, collection: str, partition: str) -> Parti
 
 
 def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
-    """How many items each step refused, by `(step, error_type, error_message)`."""
+    """How many items each step rejected, by `(step, error_type, error_message)`."""
     reasons: Counter[tuple[str, str, str]] = Counter()
     for stage in STAGES:
         manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)

@@ -15,10 +15,10 @@ __all__ = ["differs"]
 
 
 def differs(fetcher: PartitionFetcher, partition: str, seconds: float) -> tuple[bool, int]:
-    """Read the whole window and compare every item with what is there; nothing is kept.
+    """Read the whole window and compare every item with the stored one; nothing is written.
 
     Returns:
-        Whether anything differs, and how many requests it took.
+        Whether anything differs, and the number of requests.
 
     Raises:
         TimeoutError: it took longer than `seconds`.
@@ -44,5 +44,5 @@ def differs(fetcher: PartitionFetcher, partition: str, seconds: float) -> tuple[
         known = (entry for entry in read_index(fetcher.storage, before) if entry[0] not in pending)
         if any(kind != "unchanged" for kind, _ in compare_indexes(known, entries())):
             return True, facts.requests
-    known_refused = {rejection_key(rejected_item_of(record)) for record in read_rejected(fetcher.storage, before)}
-    return rejected != known_refused, facts.requests
+    known_rejected = {rejection_key(rejected_item_of(record)) for record in read_rejected(fetcher.storage, before)}
+    return rejected != known_rejected, facts.requests

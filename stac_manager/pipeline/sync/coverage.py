@@ -1,4 +1,4 @@
-"""How much of a collection was compared item by item with its source, and how long ago."""
+"""Coverage: how much of a collection was compared item by item with its source, and how long ago."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Coverage", "oldest_of"]
 
 @dataclass(frozen=True)
 class Coverage:
-    """The present round of comparisons; a scan counts as one. A round ends when every partition was compared."""
+    """The present round of comparisons. A scan counts as a comparison. The round ends after every partition."""
 
     partitions: int
     compared: int
     """Partitions that were compared in the present round."""
     share_of_items: float | None
-    """The part of all items that these hold; None where that is not known."""
+    """Their share of all items; None if it is not known."""
     oldest: tuple[str, datetime] | None
-    """The partition whose last comparison is the oldest, and when that was; None where one was never compared."""
+    """The partition whose last comparison is the oldest, and its time; None if one was never compared."""
     never: int
-    """Partitions that were never compared, as far as is known."""
+    """Partitions without a recorded comparison."""
     checks_left: int
-    """About how many more sync checks it takes until the round is complete."""
+    """About how many more sync checks complete the round."""
     now: datetime
 
     def __str__(self) -> str:
@@ -54,14 +54,14 @@ class Coverage:
 
 
 def oldest_of(partitions: list[str], compared_at: Mapping[str, str]) -> tuple[str, datetime] | None:
-    """The partition whose last comparison is the oldest; None where one of them was never compared."""
+    """The partition whose last comparison is the oldest; None if one of them was never compared."""
     if not partitions or any(partition not in compared_at for partition in partitions):
         return None
     return min(((one, parse_rfc3339(compared_at[one])) for one in partitions), key=lambda pair: pair[1])
 
 
 def _span(age: timedelta) -> str:
-    """A length of time as a person says it."""
+    """A duration in words."""
     minutes = max(0, round(age.total_seconds() / 60))
     for name, size in (("day", 24 * 60), ("hour", 60)):
         if minutes >= size:

@@ -1,8 +1,8 @@
-"""Find out which partitions are behind their source, within a budget of requests.
+"""Plan a sync: find the partitions that are stale, within a budget of requests.
 
-A look asks, in this order: what is unfinished here; what the source dates after the watermark, where it can be asked
-that; whether the latest windows look as they did, and older ones in turn; and, with what is left, whether partitions in
-turn still are, item by item, what the source has. See docs/sync.md.
+A sync check has four steps. It finds partitions that are unfinished here. It fetches the items that the source dates
+after the watermark, if the source can filter by `updated`. It probes the latest windows, and older ones in turn. With
+the rest of the budget it compares partitions, in turn, item by item with the source. See docs/sync.md.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = ["StalePartition", "SyncPlanner"]
 log = logging.getLogger(__name__)
 
 _PROBE_SHARE = 6
-"""The part of the budget that looks at older windows may take."""
+"""Probes of older windows may use one part in this many of the budget; the rest is for comparisons."""
 
 _MIN_COMPARED_PAGES = 10
 _COMPARED_SHARE = 50
-"""A look compares so many pages, or this part of all pages of the collection, whichever is more, within the budget."""
+"""A sync check compares `_MIN_COMPARED_PAGES`, or one part in this many of the collection's pages if that is more."""
 
 _MIN_SECONDS = 1.0
-"""Seconds that a request must have left to be worth asking."""
+"""No request is started with less time left than this."""
 
 
 _RANKS: dict[Mode, int] = {"resume": 0, "changes": 1, "scan": 2}
@@ -49,11 +49,11 @@ _RANKS: dict[Mode, int] = {"resume": 0, "changes": 1, "scan": 2}
 
 @dataclass(frozen=True)
 class StalePartition:
-    """A partition that is behind."""
+    """A partition that is not up to date."""
 
     partition: str
     mode: Mode
-    """What brings it up to date."""
+    """The mode of the run that brings it up to date."""
     reason: str
     """One line for a person."""
 
@@ -67,15 +67,15 @@ class _Change:
 
 
 class SyncPlanner:
-    """One look at one collection.
+    """One sync check of one collection.
 
     Args:
         chain: of the collection.
-        only: partitions to look at; None for all.
-        confirmed: a person confirmed deletions, so partitions that hold some back are behind.
-        busy: partitions that a run is writing just now; they are left alone.
-        dry: write nothing, not even what was found out.
-        seconds: after which nothing more is asked.
+        only: partitions to check; None for all.
+        confirmed: a person approved deletions, so partitions with pending deletions are stale.
+        running: partitions that a run is writing now; they are left out.
+        dry: write nothing, not even the state of the sync.
+        seconds: the time limit of the check.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SyncPlanner:
         self._feed_newest: datetime | None = None
         self._probes: dict[str, Probe] = {}
         self.feed: ChangeFeed | None = None
-        """The changes that were fetched, where they are kept."""
+        """The fetched changes, if the caller keeps them."""
         self._feed_known = False
         self._compared: list[str] = []
         self._after_comparing: SyncState | None = None
@@ -105,13 +105,13 @@ class SyncPlanner:
         self.found: dict[str, StalePartition] = {}
 
     def plan(self, keep: ExitStack | None = None) -> list[StalePartition]:
-        """Look, and give what is behind, the latest partitions first.
+        """Check the collection; returns its stale partitions, the latest first.
 
         Args:
-            keep: where given, the changes that were fetched stay at hand as `feed` until it is closed.
+            keep: if given, the fetched changes stay available as `feed` until it is closed.
 
         Raises:
-            SourceError: the source does not answer, and nothing was found out.
+            SourceError: the source does not answer, and no stale partition was found.
             StorageError: a file cannot be read or written.
         """
         self._find_unfinished()
@@ -120,7 +120,7 @@ class SyncPlanner:
             self._probe_windows()
             self._compare()
         except TimeoutError:
-            log.info("%s: the look took too long, and goes on at the next one", self._chain.collection)
+            log.info("%s: the sync check took too long; the next one continues", self._chain.collection)
         except SourceError:
             if not self.found:
                 raise
@@ -129,7 +129,7 @@ class SyncPlanner:
         return [self.found[key] for key in reversed(self._keys) if key in self.found]
 
     def confirm(self) -> None:
-        """Move the watermark up to the newest change, if all that this look heard of is taken over."""
+        """Move the watermark to the newest change, if all fetched changes are merged."""
         if not self._feed_known or self._feed_newest is None:
             return
         if not any(self._missing(partition, changes) for partition, changes in self._feed.items()):
@@ -143,13 +143,13 @@ class SyncPlanner:
         return left
 
     def _add(self, partition: str, mode: Mode, reason: str) -> None:
-        """What asks for more stands: a scan does what a merge does, and both go on to the later stages."""
+        """Note a stale partition; the mode that does more wins: a scan includes a merge, and both run later stages."""
         known = self.found.get(partition)
         if partition not in self._running and (known is None or _RANKS[mode] > _RANKS[known.mode]):
             self.found[partition] = StalePartition(partition, mode, reason)
 
     def _reads_source(self, partition: str) -> bool:
-        """Whether what was found will be read from the source anyway."""
+        """Whether the run of a stale partition reads the source anyway."""
         return partition in self.found and self.found[partition].mode != "resume"
 
     def _find_unfinished(self) -> None:
@@ -163,14 +163,14 @@ class SyncPlanner:
             self._add(partition, mode, reason)
 
     def _read_change_feed(self, keep: ExitStack | None) -> None:
-        """Ask what the source dates after the watermark, wherever in time it lies."""
+        """Fetch the items that the source dates after the watermark, of all windows."""
         chain = self._chain
         if not self._keys or not self._has_updated_filter():
             return
         since = chain.since()
         if since is None:
             return
-        # before the changes are fetched, so that what changes in between is in neither
+        # probe before the fetch, so that a change in between is found by the next sync check
         for partition in self._keys[-chain.workflow.sync.latest_windows :]:
             self._probe(partition)
         with ExitStack() as stack:
@@ -213,7 +213,7 @@ class SyncPlanner:
             feed.add(item_id, item, target if found else None)
         except ValueError:
             feed.is_readable = False
-            return  # it belongs to no partition; the windows show it, if any can
+            return  # it belongs to no partition; only window probes may find it
         if target is not None and found:
             self._feed.setdefault(target, []).append(_Change(item_id, content_hash(item)))
         try:
@@ -224,7 +224,7 @@ class SyncPlanner:
             self._feed_newest = updated
 
     def _missing(self, partition: str, changes: list[_Change]) -> int:
-        """How many of these changes are not taken over."""
+        """How many of these changes are not merged yet."""
         manifest = self._chain.raw.reusable_manifest(partition)
         if manifest is None:
             return len(changes)
@@ -234,7 +234,7 @@ class SyncPlanner:
         return sum(known.get(one.item_id) != one.content_hash for one in changes)
 
     def _probe_windows(self) -> None:
-        """Ask whether windows look as they did: the latest each time, older ones in turn."""
+        """Probe windows for a changed fingerprint: the latest each time, older ones in turn."""
         sync = self._chain.workflow.sync
         for partition in reversed(self._keys[-sync.latest_windows :]):
             self._probe_window(partition)
@@ -247,7 +247,7 @@ class SyncPlanner:
             self._probe_window(partition)
             last = partition
         else:
-            return  # all of them had their turn
+            return  # all of them were probed
         with self._chain.sync_state.change() as record:
             record.probe_cursor = last
 
@@ -261,12 +261,12 @@ class SyncPlanner:
             self._add(partition, "scan", "its fingerprint at the source has changed")
 
     def _probe(self, partition: str) -> Probe | None:
-        """A look at a window, once; None where it will be read anyway, or a run is writing it just now."""
+        """Probe a window, once; None if its run reads the source anyway, or another run is writing it."""
         if self._reads_source(partition) or partition in self._running:
             return None
         if partition not in self._probes:
-            planner = self._chain.probe(partition)
-            self._probes[partition] = asyncio.run(asyncio.wait_for(planner, self._seconds_left))
+            probe = self._chain.probe(partition)
+            self._probes[partition] = asyncio.run(asyncio.wait_for(probe, self._seconds_left))
             self.requests += 1
         return self._probes[partition]
 
@@ -297,7 +297,7 @@ class SyncPlanner:
                 record.compared, record.budget_overrun = last, budget_overrun
 
     def coverage(self) -> Coverage:
-        """How much was compared item by item in the present round, and how long ago."""
+        """How much of the collection was compared item by item in this round, and how long ago."""
         keys = self._chain.partitions()
         record = (self._after_comparing if self._dry else None) or self._chain.sync_state.load()
         now = format_rfc3339(utc_now())
@@ -324,19 +324,19 @@ class SyncPlanner:
         return 1 - sum(lines.get(key, 0) for key in left) / total if total else None
 
     def _share_to_compare(self) -> int:
-        """Requests: enough for all of a small collection, and for a large one in some fifty looks."""
+        """Requests for comparisons: a large collection is compared completely in about fifty sync checks."""
         pages = self._pages(self._keys)
         return max(1, min(self._chain.workflow.sync.request_budget, max(_MIN_COMPARED_PAGES, pages // _COMPARED_SHARE)))
 
     def _pages(self, keys: list[str]) -> int:
-        """About how many pages these partitions have."""
+        """About how many pages these partitions have at the source."""
         page_size = self._chain.workflow.processing.page_size or PAGE_SIZE
         manifests = (self._chain.raw.reusable_manifest(partition) for partition in keys[-CHECKED_EACH_TIME:])
         pages = sum(-(-manifest.index.lines // page_size) for manifest in manifests if manifest)
         return pages * len(keys) // max(1, min(len(keys), CHECKED_EACH_TIME))
 
     def _begin_full_compare(self) -> None:
-        """Where the source filters by update but no watermark is known, one full round of comparisons finds it."""
+        """Begin a full comparison if the source can filter by `updated` but there is no watermark; its end sets one."""
         record = self._chain.sync_state.load()
         if (
             record.updated_filter not in (None, NO_FILTER)

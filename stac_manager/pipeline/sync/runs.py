@@ -34,13 +34,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_FAILURES_IN_A_ROW = 3
-_MAX_RESCANS = 2
+_FAILURES_IN_A_ROW = 3  # then the source or the storage is down, and more partitions would fail too
+_MAX_RESCANS = 2  # of one partition; a source with one id twice would otherwise cause endless rescans
 
 
 @dataclass
 class PartitionResult:
-    """What a run of one partition came to."""
+    """The result of a run of one partition."""
 
     collection: str
     partition: str
@@ -49,7 +49,7 @@ class PartitionResult:
     outcomes: dict[Stage, list[CheckOutcome]] = field(default_factory=dict)
     manifests: dict[Stage, Manifest] = field(default_factory=dict)
     error: StacManagerError | None = None
-    """Why the partition failed; what was published before still is."""
+    """Why the partition failed; its published files did not change."""
 
     @property
     def checks(self) -> list[CheckOutcome]:
@@ -60,7 +60,7 @@ class PartitionResult:
 def select(
     workflow: Workflow, collections: Sequence[str] = (), partitions: Sequence[str] = ()
 ) -> list[tuple[str, list[str]]]:
-    """The partitions to run, by collection; empty choices mean all.
+    """The partitions to run, by collection; an empty choice means all.
 
     Raises:
         UsageError: a chosen collection or partition is not in the workflow.
@@ -82,7 +82,7 @@ def select(
 
 
 PartitionProgress = Callable[[str, Stage, int], None]
-"""Hears partition, stage and how many items the stage has just handled."""
+"""Called with the partition, the stage, and the number of items that the stage has just handled."""
 
 
 def rebuild(
@@ -98,12 +98,12 @@ def rebuild(
     Args:
         chain: of the collection.
         partitions: names, in the order to run them.
-        heard: hears what is being done.
-        mode: how much is done over again.
-        allow_deletes: a person confirmed what is gone at the source, however much it is.
+        on_progress: called with the progress of each stage.
+        mode: how much is done again.
+        allow_deletes: a person approved the deletions, however many they are.
 
     Raises:
-        SourceError: three partitions in a row failed: the source, or the storage, is not there.
+        SourceError: three partitions in a row failed: the source, or the storage, is not available.
     """
     work = ((partition, partial(chain.run, mode=mode, allow_deletes=allow_deletes)) for partition in partitions)
     yield from run_partitions(chain, work, on_progress)
@@ -118,14 +118,14 @@ def sync(
     allow_deletes: bool = False,
     planner: SyncPlanner | None = None,
 ) -> Iterator[PartitionResult]:
-    """Bring a collection in step with its source, and do no more than that takes.
+    """Bring a collection up to date with its source, by running its stale partitions only.
 
     Args:
         chain: of the collection.
-        only: partitions to look at; None for all.
-        heard: hears what is being done.
-        allow_deletes: a person confirmed what is gone at the source, however much it is.
-        look: the sync check to go by, where the caller wants to know more of it; it has not run yet.
+        only: partitions to check; None for all.
+        on_progress: called with the progress of each stage.
+        allow_deletes: a person approved the deletions, however many they are.
+        planner: the sync check to run, for a caller that needs its results; it must not have run yet.
 
     Raises:
         SourceError: the source does not answer, or three partitions in a row failed.
@@ -144,19 +144,19 @@ def sync(
 
 
 def rescan_moved(chain: Chain, on_progress: PartitionProgress | None) -> Iterator[PartitionResult]:
-    """Read the partitions again that items have moved to or away from, each twice at most.
+    """Scan the partitions that items have moved to or away from, each twice at most.
 
-    A source may have an id twice, so there need be no end to it.
+    A source may have an id twice, so without this limit the rescans might never end.
     """
     done: Counter[str] = Counter()
     while True:
         mark_moved(chain.storage, chain.collection)
         marked = set(partitions_to_rescan(chain.storage, chain.collection)).intersection(chain.partitions())
-        behind = sorted(partition for partition in marked if done[partition] < _MAX_RESCANS)
-        if not behind:
+        stale = sorted(partition for partition in marked if done[partition] < _MAX_RESCANS)
+        if not stale:
             return
-        done.update(behind)
-        work = ((partition, partial(chain.run, mode="scan")) for partition in behind)
+        done.update(stale)
+        work = ((partition, partial(chain.run, mode="scan")) for partition in stale)
         for result in run_partitions(chain, work, on_progress):
             if result.error:
                 done[result.partition] = _MAX_RESCANS
@@ -166,7 +166,7 @@ def rescan_moved(chain: Chain, on_progress: PartitionProgress | None) -> Iterato
 def run_partitions(
     chain: Chain, work: Iterable[tuple[str, Callable[..., Manifest]]], on_progress: PartitionProgress | None
 ) -> Iterator[PartitionResult]:
-    """Run all stages and checks of each partition, each by its own function; publish the collection at the end."""
+    """Run all stages and checks of each partition, each with its own function; publish the collection at the end."""
     failures, published = 0, False
     try:
         for partition, run in work:

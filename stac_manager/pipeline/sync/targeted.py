@@ -1,4 +1,4 @@
-"""Take over single items by their ids, and replay what was refused, without reading whole windows."""
+"""Fetch single items by their ids, and replay rejected items, without reading whole windows."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 
 @dataclass
 class Located:
-    """Where some ids belong, as the source dates them now."""
+    """The partitions that some ids belong to, by their present dates at the source."""
 
     targets: dict[str, list[str]] = field(default_factory=dict)
     """Ids by partition."""
     rejected: dict[str, RejectedItem] = field(default_factory=dict)
-    """Ids that the source has and that cannot be taken over, with the reason. Ids in neither it does not have."""
+    """Ids that the source has but that cannot be fetched, with the reason. The source does not have any other id."""
 
 
 def locate(chain: Chain, ids: Collection[str]) -> Located:
-    """Ask the source for ids, and tell which partitions they belong to.
+    """Fetch ids from the source, and assign them to partitions.
 
     Raises:
         SourceError: the source failed.
@@ -69,7 +69,7 @@ def _rejected(chain: Chain, item: Item, now: datetime) -> RejectedItem:
 
 
 def find_target_partitions(chain: Chain, ids: Collection[str]) -> dict[str, list[str]]:
-    """The ids that the source has, by the partition that they belong to now; those of no partition are left out.
+    """The ids that the source has, by the partition that they belong to now; ids of no partition are left out.
 
     Raises:
         SourceError: the source failed.
@@ -80,12 +80,12 @@ def find_target_partitions(chain: Chain, ids: Collection[str]) -> dict[str, list
 def fetch_items_into(
     chain: Chain, targets: Mapping[str, Sequence[str]], on_progress: PartitionProgress | None = None
 ) -> Iterator[PartitionResult]:
-    """Fetch items by their ids, and take them over into the partitions that they belong to.
+    """Fetch items by their ids, and merge them into the partitions that they belong to.
 
     Args:
         chain: of the collection.
-        homes: ids by partition, from `find_target_partitions`.
-        heard: hears what is being done.
+        targets: ids by partition, from `find_target_partitions`.
+        on_progress: called with the progress of each stage.
 
     Raises:
         SourceError: the source failed.
@@ -97,7 +97,7 @@ def fetch_items_into(
 
 
 def published_in(chain: Chain, item_id: str) -> str | None:
-    """The partition that an id is in here."""
+    """The partition that has an id here; None if none has it."""
     for partition in chain.partitions():
         manifest = chain.raw.reusable_manifest(partition)
         if any(known == item_id for known, _ in read_index(chain.storage, manifest)):
@@ -119,7 +119,7 @@ def _fetch_into(
 
 
 def has_quarantine(chain: Chain, partition: str) -> bool:
-    """Whether any stage of a partition refused something."""
+    """Whether any stage of a partition rejected items."""
     stage_partitions = (
         StagePartition(collection=chain.collection, stage=stage, partition=partition) for stage in STAGES
     )
@@ -133,15 +133,15 @@ def has_quarantine(chain: Chain, partition: str) -> bool:
 def replay(
     chain: Chain, partitions: Sequence[str], on_progress: PartitionProgress | None = None
 ) -> Iterator[PartitionResult]:
-    """Try again what was refused, and nothing else; what passes now moves into the published partition.
+    """Process the rejected items again, and nothing else; items that pass now are published.
 
-    What the first stage refused is asked for again by its id. What a later stage refused is judged again as it was
-    fetched. A stage whose part of the workflow has changed does all of its items again.
+    Items that the first stage rejected are fetched again by their ids. Items that a later stage rejected are processed
+    again as they were fetched. If a stage's part of the workflow has changed, it processes all of its items again.
 
     Args:
         chain: of the collection.
-        partitions: names; those without quarantine are passed over.
-        heard: hears what is being done.
+        partitions: names; those without quarantine are skipped.
+        on_progress: called with the progress of each stage.
 
     Raises:
         SourceError: the source failed.

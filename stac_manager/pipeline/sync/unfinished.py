@@ -1,6 +1,6 @@
-"""Which partitions are stale by what is stored of them: missing, unfinished, or made for another workflow.
+"""Partitions that are stale by their stored files: missing, unfinished, or made for another workflow.
 
-Nothing here asks the source.
+Nothing here sends a request to the source.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = ["CHECKED_EACH_TIME", "find_unfinished", "in_a_circle", "republish_doc
 log = logging.getLogger(__name__)
 
 CHECKED_EACH_TIME = 400
-"""So many of the latest partitions are read at every sync check, and so many of the older ones in turn.
+"""Each sync check reads the files of this many of the latest partitions, and of this many older ones in turn.
 
-Each costs about ten reads from storage, so the time of a check stays bounded however many partitions there are."""
+Each costs about ten reads from storage, so this bounds the time of a check."""
 
 
 def find_unfinished(
     chain: Chain, partitions: list[str], there: set[str], *, approved: bool
 ) -> Iterator[tuple[str, Mode, str]]:
-    """The partitions that are stale by what is stored: name, the mode that brings them up to date, and why.
+    """The partitions that are stale by their stored files: the name, the mode that updates them, and the reason.
 
     Args:
         chain: of the collection.
         partitions: to check.
         there: every key below the collection's `stages/` folder.
-        approved: a person approved deletions, so partitions whose deletions await that are stale.
+        approved: a person approved deletions, so partitions with pending deletions are stale.
     """
     closely = _read_closely(chain, partitions)
     for partition in partitions:
@@ -58,7 +58,7 @@ def find_unfinished(
 
 
 def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
-    """The latest partitions, and of the older ones those whose turn it is."""
+    """The latest partitions, and the older ones that are next in turn."""
     latest, older = set(partitions[-CHECKED_EACH_TIME:]), partitions[:-CHECKED_EACH_TIME]
     if not older:
         return latest
@@ -70,13 +70,13 @@ def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
 
 
 def in_a_circle(partitions: list[str], last: str | None) -> list[str]:
-    """The partitions in their order, beginning after `last` and going on with the first."""
+    """The partitions in their order, starting after `last` and continuing with the first."""
     later = [partition for partition in partitions if last is not None and partition > last]
     return later + partitions[: len(partitions) - len(later)]
 
 
 def republish_documents(chain: Chain, there: set[str]) -> None:
-    """Write `collection.json` and `catalog.json` where they are missing or older than what is published."""
+    """Write `collection.json` and `catalog.json` if they are missing or older than the published partitions."""
     published = f"stages/{safe_name(chain.collection)}/published/"
     stale = any(key.startswith(f"{dirty_marks_folder(chain.collection)}/") for key in there)
     if any(key.startswith(published) for key in there):
