@@ -1,4 +1,4 @@
-"""Items of a real size: about 15 KB of JSON, as Sentinel-2 items have."""
+"""Items of a realistic size: about 15 KB of JSON, as Sentinel-2 items have."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _asset(folder: str, name: str, number: int) -> dict[str, Any]:
 
 
 def make_item(number: int, count: int, days: int) -> dict[str, Any]:
-    """One item; `count` of them fill so many days evenly."""
+    """One item; `count` items are spread evenly over the days."""
     taken = START + timedelta(days=days) * (number + 0.5) / count
     west, south = -180 + (number * 7 % 3590) / 10, -80 + (number * 13 % 1600) / 10
     ring = [[west, south], [west + 1, south], [west + 1, south + 1], [west, south + 1], [west, south]]

@@ -31,7 +31,7 @@ Result = dict[str, float]
 
 
 def contend(task: str, *arguments: str) -> Result:
-    """Run one contender in a process of its own."""
+    """Run one contender in its own process."""
     command = [sys.executable, "-m", "benchmarks.contenders", task, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -43,7 +43,7 @@ def contend(task: str, *arguments: str) -> Result:
 
 @contextmanager
 def serving(items: int, delay: float = 0.2, days: int = 30) -> Iterator[None]:
-    """The local STAC API, in a process of its own."""
+    """The local STAC API, in its own process."""
     command = [sys.executable, "-m", "benchmarks.server", "--items", str(items), "--delay", str(delay)]
     command += ["--days", str(days)]
     server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
@@ -61,7 +61,7 @@ def serving(items: int, delay: float = 0.2, days: int = 30) -> Iterator[None]:
 
 
 def requests_made() -> int:
-    """Searches that the server answered since this was last asked."""
+    """The number of searches since the last call."""
     with urllib.request.urlopen(f"{URL}/count") as answer:
         return int(json.load(answer)["requests"])
 
@@ -87,7 +87,7 @@ def fetch(count: int, folder: Path) -> list[str]:
     lines = [
         f"## Fetch {count:,} items of 14 KB, 250 a page, each answer after 200 ms",
         "",
-        "| | seconds | of pystac-client | peak memory | requests |",
+        "| | seconds | relative to pystac-client | peak memory | requests |",
         "|---|---|---|---|---|",
     ]
     for name, result, number in rows:
@@ -95,21 +95,21 @@ def fetch(count: int, folder: Path) -> list[str]:
         lines.append(f"| {name} | {result['seconds']:.1f} | {share:.2f} | {result['memory_mb']:.0f} MB | {number} |")
     lines += [
         "",
-        f"With `rate_limit: 10` the {asked} requests took {limited['seconds']:.1f} s (start-up included, no file "
-        f"written); at ten a second they need {ideal:.1f} s.",
+        f"With `rate_limit: 10` the {asked} requests took {limited['seconds']:.1f} s, start-up included and no file "
+        f"written. At ten requests a second they need at least {ideal:.1f} s.",
     ]
     return lines
 
 
 def memory(count: int, folder: Path) -> list[str]:
-    """SyncStateStore: ten times as many items."""
+    """Memory of a fetch, also for ten times as many items."""
     target = str(folder / "out.ndjson.zst")
     peaks = []
     for number in (count, count * 10):
         with serving(number, 0.02):
             peaks.append(contend("fetch-ours", URL, target)["memory_mb"])
     return [
-        "## SyncStateStore of fetching",
+        "## Memory of a fetch",
         "",
         f"{count:,} items: {peaks[0]:.0f} MB; {count * 10:,} items: {peaks[1]:.0f} MB.",
     ]
@@ -127,9 +127,9 @@ def parquet(count: int, folder: Path) -> list[str]:
     results = {name: contend(task, source, target) for name, task in names.items()}
     base = results["stac-geoparquet"]["seconds"]
     lines = [
-        f"## {count:,} of those items to stac-geoparquet",
+        f"## Write {count:,} of those items as stac-geoparquet",
         "",
-        "| | seconds | of stac-geoparquet | peak memory |",
+        "| | seconds | relative to stac-geoparquet | peak memory |",
         "|---|---|---|---|",
     ]
     for name, result in results.items():
@@ -139,7 +139,7 @@ def parquet(count: int, folder: Path) -> list[str]:
 
 
 def validate(count: int, folder: Path) -> list[str]:
-    """Core schema, valid items."""
+    """Validation of valid items against the core schema."""
     source = str(folder / "valid.ndjson")
     write_items(source, make_items(count))
     result = contend("validate-ours", source, "")
@@ -147,13 +147,13 @@ def validate(count: int, folder: Path) -> list[str]:
     return [
         "## Validate",
         "",
-        f"{count:,} valid items against the core schema: {result['seconds']:.1f} s, {rate:,.0f} a second, "
-        f"{result['memory_mb']:.0f} MB, reading them included.",
+        f"{count:,} valid items against the core schema, reading included: {result['seconds']:.1f} s, "
+        f"{rate:,.0f} items a second, {result['memory_mb']:.0f} MB.",
     ]
 
 
 def sync(count: int, folder: Path) -> list[str]:
-    """A full rebuild, and what keeping it in step costs when 1 % of the items change."""
+    """A full rebuild, and the cost of a sync when nothing or 1 % of the items changed."""
     count *= 5
     workflow = folder / "sync.yaml"
     workflow.write_text(_SYNC.format(url=URL, data=folder / "data"))
@@ -174,9 +174,9 @@ def sync(count: int, folder: Path) -> list[str]:
             rows.append((name, result, asked))
     base = rows[0]
     lines = [
-        f"## Keep {count:,} items in step: {_DAYS} daily partitions, all five stages, each answer after 50 ms",
+        f"## Sync {count:,} items: {_DAYS} daily partitions, all five stages, each answer after 50 ms",
         "",
-        "| | seconds | of full | CPU seconds | of full | requests | of full | peak memory |",
+        "| | seconds | relative to full | CPU seconds | relative to full | requests | relative to full | peak memory |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, result, asked in rows:
@@ -188,10 +188,10 @@ def sync(count: int, folder: Path) -> list[str]:
             )
     lines += [
         "",
-        "When nothing changed, half of the time goes into starting Python, the rest into asking for updates, looking "
-        "at the latest windows, and comparing a part of the collection item by item ([how sync works](sync.md)). "
-        "Changes of every day have every Parquet file written and checked again; what they save is fetching and "
-        "validating.",
+        "When nothing changed, half of the time is the start of Python. The rest is the sync check: the search for "
+        "updates, the window probes of the latest partitions, and the full comparison of a part of the collection "
+        "([how sync works](sync.md)). When some items of every day changed, every Parquet file is written and checked "
+        "again. This run saves only fetching and validation.",
     ]
     return lines
 
@@ -216,7 +216,8 @@ def _about() -> list[str]:
     return [
         "# Benchmarks",
         "",
-        "Made by `make bench`; every contender runs in a process of its own, against one local server, in one run.",
+        "`make bench` makes this page. Every contender runs in a process of its own, against one local server, in one "
+        "run.",
         f"Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.",
     ]
 

@@ -53,7 +53,7 @@ class Store:
         return low, bisect_right(self.times, end.timestamp()) if end else len(self.lines)
 
     def matching(self, query: dict[str, Any]) -> Sequence[int]:
-        """The numbers of the items that a query asks for."""
+        """The numbers of the items that match a search."""
         low, high = self.window(query.get("datetime"))
         since = query.get("query", {}).get("updated", {}).get("gte")
         found: Sequence[int] = range(low, high)
@@ -127,7 +127,7 @@ class Store:
         return web.json_response({**document, "license": "other", "extent": extent, "links": []})
 
     async def count(self, request: web.Request) -> web.Response:
-        """How many searches there were since the last time this was asked."""
+        """The number of searches since the last call."""
         asked, self.requests = self.requests, 0
         return web.json_response({"requests": asked})
 

@@ -1,1 +1,1 @@
-"""The demo: a small STAC API with items that are made up on real tiles and orbits, and a run of the whole chain."""
+"""The demo: a small STAC API with invented items on real tiles and orbits, and a run of the whole chain."""

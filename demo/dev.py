@@ -1,4 +1,4 @@
-"""Open Dagster's UI on 127.0.0.1; with the demo's workflow also its STAC API, so that backfills work."""
+"""Start Dagster's UI on 127.0.0.1, and for the demo's workflow also its STAC API, so that backfills work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(port: int) -> None:
             click.echo(f"The demo's STAC API answers at {url}")
         click.echo(f"Open http://127.0.0.1:{port}; Ctrl-C ends it")
         command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
-        # a session of its own: Dagster's children outlive it otherwise
+        # in a new session, because otherwise Dagster's child processes outlive it
         child = subprocess.Popen(command, start_new_session=True)
         signal.signal(signal.SIGTERM, lambda *_: _stop(child))
         try:

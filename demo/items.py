@@ -1,7 +1,7 @@
-"""Made-up Sentinel-2 scenes over the Alps, on real MGRS tiles and relative orbits; the same seed gives the same items.
+"""Invented Sentinel-2 scenes over the Alps, on real MGRS tiles and relative orbits; the same seed gives the same items.
 
-Footprints are tiles cut by the swath, as real ones are. A few items are broken on purpose, each in its own way,
-so that there is something to see in quarantine.
+Footprints are tiles cut by the swath, as in reality. A few items are broken on purpose, each in another way, so that
+quarantine is not empty.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BANDS = {"blue": ("B02", 10), "green": ("B03", 10), "red": ("B04", 10), "nir": 
 
 @dataclass(frozen=True)
 class Orbit:
-    """A relative orbit as it crosses the Alps, descending."""
+    """The descending part of a relative orbit over the Alps."""
 
     number: int
     centre: float
@@ -43,7 +43,7 @@ class Orbit:
 
     @property
     def swath(self) -> shapely.Polygon:
-        """The 290 km wide strip, in degrees; it leans as a descending track does."""
+        """The 290 km wide strip, in degrees, inclined like a descending track."""
         half, lean = 1.89, 0.29
         edges = [(48.5, half), (48.5, -half), (44.5, -half), (44.5, half)]
         return shapely.Polygon([(self.centre + side + lean * (lat - 46.5), lat) for lat, side in edges])
@@ -187,7 +187,7 @@ def _mosaics() -> Iterator[dict[str, Any]]:
 
 
 def _break_some(scenes: list[dict[str, Any]]) -> None:
-    """Faults that really occur in catalogs: each is met at another step of the chain."""
+    """Add faults that occur in real catalogs; different steps of the chain detect them."""
     step = len(scenes) // 9
     too_cloudy, no_assets, no_href, no_geometry, not_a_number, unknown_schema, number_for_text, bad_platform = (
         scenes[step * number + 5] for number in range(8)

@@ -1,4 +1,4 @@
-"""Run the whole chain for every partition of the demo through Dagster, and show what came of it."""
+"""Run the whole chain for every partition of the demo with Dagster, and show the results."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _show_reasons(workflow: Workflow, storage: Storage) -> None:
     for collection in workflow.collections:
         for partition in workflow.scheme().keys(utc_now()):
             reasons += quarantine_reasons(storage, collection, partition)
-    table = Table("refused by", "items", "why", title="Quarantined: broken on purpose")
+    table = Table("rejected by", "items", "why", title="Quarantined: broken on purpose")
     for (step, _, message), count in reasons.most_common():
         table.add_row(step, str(count), message)
     console.print(table)

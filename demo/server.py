@@ -1,6 +1,6 @@
 """A small STAC API (core, collections, features, item-search with GET and POST) over items in memory.
 
-Item-search has the extensions sort, fields and query; each can be switched off, and is then neither declared nor heard.
+Item-search has the extensions sort, fields and query. Each can be switched off: it is then not declared, and ignored.
 
 python -m demo.server --port 8765
 """
@@ -38,7 +38,7 @@ CONFORMANCE = [
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 ]
-"""What is declared without extensions but that of sort."""
+"""The declared conformance classes with only the sort extension."""
 
 MAX_LIMIT = 1000
 
@@ -57,14 +57,14 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class Catalog:
-    """The collections and items that the server holds; `items` may be changed while it runs."""
+    """The collections and items of the server; `items` may be changed while it runs."""
 
     def __init__(self, collections: list[_Item], items: list[_Item]) -> None:
         self.collections = {collection["id"]: collection for collection in collections}
         self.items = items
 
     def search(self, query: Mapping[str, Any]) -> list[_Item]:
-        """Items that match `collections`, `ids`, `datetime`, `bbox` and `query`, as `sortby` says or newest first."""
+        """Items that match `collections`, `ids`, `datetime`, `bbox` and `query`, sorted by `sortby` or newest first."""
         tests = _tests(query.get("query") or {})
         found = [item for item in self.items if _matches(item, query) and all(test(item) for test in tests)]
         for rule in reversed(query.get("sortby") or [{"field": "datetime", "direction": "desc"}]):
@@ -310,7 +310,7 @@ def create_app(
     items: list[_Item] | None = None,
     extensions: Sequence[Extension] = get_args(Extension),
 ) -> web.Application:
-    """The API over the demo's collections and items, or over others, with some or all extensions."""
+    """The API with the demo's collections and items, or with others, and with some or all extensions."""
     app = web.Application(client_max_size=2**24)
     app[_EXTENSIONS] = frozenset(extensions)
     app[_CATALOG] = Catalog(
@@ -333,7 +333,7 @@ def create_app(
 
 @contextmanager
 def serve(app: web.Application, port: int = 0) -> Iterator[str]:
-    """Serve an app on 127.0.0.1 from a thread of its own; gives the URL (port 0: any free one)."""
+    """Serve an app on 127.0.0.1 in its own thread; yields the URL (port 0: any free port)."""
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, access_log=None)
 

@@ -1,4 +1,4 @@
-"""Dagster's side of partitions: the definition that names the same windows as `stac_manager.partitioning` does."""
+"""Dagster's definition of partitions; the windows and names are the same as in `stac_manager.partitioning`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["backfill_policy", "partitions_definition"]
 _CRON: dict[PartitionBy, str] = {"day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *", "year": "0 0 1 1 *"}
 
 _PER_RUN: dict[PartitionBy, int] = {"day": 30, "week": 8, "month": 1, "year": 1}
-"""How many partitions one run takes: long windows hold much, short ones little."""
+"""The number of partitions of one run: long windows have many items, short ones few."""
 
 
 def partitions_definition(scheme: PartitionScheme) -> dg.TimeWindowPartitionsDefinition:
-    """The windows of a scheme, up to and with the present one.
+    """The windows of a scheme, up to and including the present one.
 
-    Without `end_offset=1` the window of the present would not exist until it is over, and a sensor that asks for it
-    would lose its whole tick.
+    Without `end_offset=1` the present window would not exist until it is over, and the tick of a sensor that requests
+    it would fail.
     """
     return dg.TimeWindowPartitionsDefinition(
         start=scheme.first,
@@ -32,6 +32,6 @@ def partitions_definition(scheme: PartitionScheme) -> dg.TimeWindowPartitionsDef
 
 
 def backfill_policy(workflow: Workflow) -> dg.BackfillPolicy:
-    """How a backfill is cut into runs; the same for the whole chain, so that a run goes from end to end."""
+    """How a backfill is split into runs; it is the same for all stages, so that one run has the whole chain."""
     per_run = workflow.partitions.per_run or _PER_RUN[workflow.partitions.by]
     return dg.BackfillPolicy.multi_run(per_run)

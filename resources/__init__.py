@@ -1,7 +1,7 @@
-"""Dagster resources: thin wrappers over the library's source client, storage and schema store.
+"""Dagster resources: thin wrappers of the library's sources, storage and schema store.
 
-A deployment sets them, a test replaces them; what they do is in the library. Secrets come by `dg.EnvVar`, so that
-Dagster keeps the name and never the value.
+A deployment configures them, and a test replaces them. Secrets come from `dg.EnvVar`, so that Dagster stores the name
+and never the value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["RESOURCES", "SchemaStoreResource", "SourceResource", "StorageResourc
 
 
 class StorageResource(dg.ConfigurableResource[Storage]):
-    """Where catalogs are kept."""
+    """Where catalogs are stored."""
 
     root: str | None = None
     """Overrides the workflow's `output.path`."""
@@ -34,12 +34,12 @@ class StorageResource(dg.ConfigurableResource[Storage]):
 
 
 class SchemaStoreResource(dg.ConfigurableResource[SchemaStore]):
-    """Where schemas are found."""
+    """Where schemas come from."""
 
     schema_dirs: list[str] = Field(default_factory=list)
-    """Looked at before the workflow's own folders."""
+    """Folders that are searched before the workflow's own folders."""
     offline: bool = False
-    """Never ask the network, whatever the workflow says."""
+    """Never use the network, whatever the workflow says."""
 
     def of(self, workflow: Workflow) -> SchemaStore:
         """The schema store of a workflow."""
@@ -59,7 +59,7 @@ RESOURCES: dict[str, object] = {
     "schemas": SchemaStoreResource(),
     "source": SourceResource(),
 }
-"""What the definitions use unless they are told otherwise."""
+"""The default resources of the definitions."""
 
 
 def open_chain(
@@ -69,7 +69,7 @@ def open_chain(
     schemas: SchemaStoreResource,
     source: SourceResource,
 ) -> Chain:
-    """The library's chain of a collection, on these resources; it logs as its workflow says."""
+    """The library's chain of a collection, with these resources and the workflow's logging."""
     try:
         configure_logging(workflow.logging.level, workflow.logging.file)
     except StacManagerError as error:

@@ -1,4 +1,4 @@
-"""The root of a workflow's published catalog, over all of its collections."""
+"""The asset for the root of a workflow's published catalog, above all of its collections."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ __all__ = ["build_catalog_asset", "build_catalog_sensor"]
 
 
 def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
-    """The asset `[workflow, "catalog"]`. It follows what its collections publish, once no run is under way."""
+    """The asset `[workflow, "catalog"]`. It runs after its collections have been published, when no run is active."""
     condition = (
         dg.AutomationCondition.any_deps_updated().since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
@@ -29,16 +29,16 @@ def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
         owners=list(workflow.workflow.owners),
     )
     def catalog(context: dg.AssetExecutionContext, storage: StorageResource) -> dg.MaterializeResult[None]:
-        stage_partition = storage.of(workflow)
-        publish_catalog(stage_partition, workflow)
-        totals = collection_totals(stage_partition, workflow)
+        root = storage.of(workflow)
+        publish_catalog(root, workflow)
+        totals = collection_totals(root, workflow)
         records = [dg.TableRecord(total) for total in totals]
         return dg.MaterializeResult(
             metadata={
                 "collections": len(totals),
                 "items": sum(int(total["items"]) for total in totals),
                 "contents": dg.MetadataValue.table(records) if records else "nothing is published yet",
-                "catalog": dg.MetadataValue.path(stage_partition.locate(CATALOG_KEY)),
+                "catalog": dg.MetadataValue.path(root.locate(CATALOG_KEY)),
             }
         )
 
@@ -46,7 +46,7 @@ def build_catalog_asset(workflow: Workflow) -> dg.AssetsDefinition:
 
 
 def build_catalog_sensor(workflow: Workflow) -> dg.AutomationConditionSensorDefinition:
-    """Runs the catalog's automation; on from the start, since it only rewrites one small file."""
+    """The sensor that runs the catalog's automation; it is on by default, because it only writes one small file."""
     return dg.AutomationConditionSensorDefinition(
         f"catalog_{dagster_name(workflow.workflow.name)}",
         target=dg.AssetSelection.assets(catalog_key(workflow)),

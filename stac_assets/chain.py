@@ -1,4 +1,4 @@
-"""The chain factory: five assets for a collection, each a stage of the library's chain."""
+"""The chain factory: five assets for a collection, one for each stage of the library's chain."""
 
 import hashlib
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def _build_stage(workflow: Workflow, collection: str, stage: Stage) -> dg.Assets
 
 @dataclass(frozen=True)
 class _Done:
-    """What a step made of one partition."""
+    """The result of a step for one partition."""
 
     manifest: Manifest
     metadata: Metadata
@@ -91,7 +91,7 @@ def _data_version(done: dict[str, _Done]) -> dg.DataVersion:
 
 
 def _run_partitions(context: dg.AssetExecutionContext, chain: Chain, stage: Stage) -> dict[str, _Done]:
-    """Run every partition of this step; one that fails does not keep the others from being done."""
+    """Run every partition of this step; a partition that fails does not stop the others."""
     done: dict[str, _Done] = {}
     failed: dict[str, StacManagerError] = {}
     for partition in context.partition_keys:
@@ -115,7 +115,7 @@ def _run_partition(context: dg.AssetExecutionContext, chain: Chain, stage: Stage
     if mode not in get_args(Mode):
         raise UsageError(f"the run tag {MODE} is {mode!r}; it may be {', '.join(get_args(Mode))}")
     confirmed = tags.get(ALLOW_DELETES, "").lower() == "true"
-    # held until all has been looked at: another run would replace the files meanwhile
+    # the lock is held until the checks and metadata have read the files, which another run would replace
     with chain.locked(partition):
         manifest = chain.run(stage, partition, mode=cast(Mode, mode), allow_deletes=confirmed)
         checks = run_checks(chain.storage, manifest)
@@ -128,8 +128,8 @@ def _run_partition(context: dg.AssetExecutionContext, chain: Chain, stage: Stage
 def _fail(context: dg.AssetExecutionContext, done: dict[str, _Done], failed: dict[str, StacManagerError]) -> None:
     for partition, one in done.items():
         context.log_event(dg.AssetMaterialization(context.asset_key, partition=partition, metadata=one.metadata))
-    passing = all(
+    temporary = all(
         isinstance(error, SourceError) and not isinstance(error, IncompleteError) for error in failed.values()
     )
     lines = "; ".join(f"{partition}: {error}" for partition, error in failed.items())
-    raise dg.Failure(f"{len(failed)} of {len(failed) + len(done)} partitions failed: {lines}", allow_retries=passing)
+    raise dg.Failure(f"{len(failed)} of {len(failed) + len(done)} partitions failed: {lines}", allow_retries=temporary)

@@ -1,4 +1,4 @@
-"""Asset checks: their specs, and how their outcomes reach Dagster. What they check is in `stac_manager.pipeline`."""
+"""Asset checks: their specs, and how their outcomes reach Dagster. The checks are in `stac_manager.pipeline.checks`."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def check_specs(key: dg.AssetKey, stage: Stage, partitions: dg.PartitionsDefinit
 def report_checks(
     context: dg.AssetExecutionContext, outcomes: Mapping[str, list[CheckOutcome]]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Report what checks found, by partition; to be yielded after the `MaterializeResult` of the same step.
+    """Report the outcomes of checks, by partition; yield them after the `MaterializeResult` of the same step.
 
-    Dagster records one row for a check of a range run, also of a range of one, and ties it to no partition; so each
-    partition's evaluation is logged by itself, and one result sums them up.
+    For a range run, also of a single partition, Dagster records one row for a check and ties it to no partition. So
+    the evaluation of each partition is logged separately, and one result sums them up.
     """
     partitions = list(outcomes)
     for name in [outcome.name for outcome in outcomes[partitions[0]]]:
         found = {key: next(o for o in outcomes[key] if o.name == name) for key in partitions}
         yield _result(name, found)
     if "dagster/partition" not in context.run.tags:
-        # last, so that the latest evaluation of the check is one that names its partition
+        # last, so that the latest evaluation of the check has a partition
         for partition in partitions:
             for outcome in outcomes[partition]:
                 log_evaluation(context, partition, outcome)
@@ -53,14 +53,14 @@ def report_checks(
 
 def _result(name: str, found: Mapping[str, CheckOutcome]) -> dg.AssetCheckResult:
     worst = next((outcome for outcome in found.values() if not outcome.passed), next(iter(found.values())))
-    red = [partition for partition, outcome in found.items() if not outcome.passed]
+    failed = [partition for partition, outcome in found.items() if not outcome.passed]
     if len(found) == 1:
         text, facts = worst.description, metadata_of(worst.facts)
     else:
-        text = f"{len(found) - len(red)} of {len(found)} partitions passed"
-        facts = {"failed": dg.MetadataValue.json(red)}
+        text = f"{len(found) - len(failed)} of {len(found)} partitions passed"
+        facts = {"failed": dg.MetadataValue.json(failed)}
     return dg.AssetCheckResult(
-        check_name=name, passed=not red, severity=_severity(worst), description=text, metadata=facts
+        check_name=name, passed=not failed, severity=_severity(worst), description=text, metadata=facts
     )
 
 
@@ -72,7 +72,7 @@ def log_evaluation(
 ) -> None:
     """Record one check of one partition, tied to that partition's latest materialization.
 
-    `asset` is needed only where the step does not belong to it.
+    `asset` is needed only if the step belongs to another asset.
     """
     key = asset or context.asset_key
     wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
@@ -95,7 +95,7 @@ def log_evaluation(
         metadata=metadata_of(outcome.facts),
         target_materialization_data=target,
     )
-    context.log_event(evaluation)  # type: ignore[arg-type]  # of ops it is not typed, but taken
+    context.log_event(evaluation)  # type: ignore[arg-type]  # it works for ops, but is not typed
 
 
 def _severity(outcome: CheckOutcome) -> dg.AssetCheckSeverity:
@@ -103,7 +103,7 @@ def _severity(outcome: CheckOutcome) -> dg.AssetCheckSeverity:
 
 
 def metadata_of(facts: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
-    """A check's facts as Dagster shows them best."""
+    """A check's facts as Dagster metadata."""
     shown: dict[str, dg.MetadataValue[Any]] = {}
     for name, value in facts.items():
         if name == "top_reasons":
@@ -124,7 +124,7 @@ def metadata_of(facts: Mapping[str, Any]) -> dict[str, dg.MetadataValue[Any]]:
 
 
 def reasons_table(reasons: list[Any]) -> dg.TableMetadataValue:
-    """Reasons with how often each occurs, the most frequent first."""
+    """Reasons, each with its number of items, the most frequent first."""
     return dg.MetadataValue.table(
         records=[dg.TableRecord({"reason": str(reason), "items": int(count)}) for reason, count in reasons],
         schema=dg.TableSchema([dg.TableColumn("reason", "string"), dg.TableColumn("items", "int")]),

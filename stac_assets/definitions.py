@@ -1,4 +1,4 @@
-"""What Dagster loads: the definitions of every workflow below `STAC_WORKFLOWS` (by default `workflows/`)."""
+"""The code location of Dagster: the definitions of every workflow below `STAC_WORKFLOWS` (by default `workflows/`)."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def build_defs(workflows: Sequence[Workflow], resource_overrides: Mapping[str, o
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location. Reads files, never the network."""
+    """The code location. It reads files, but never uses the network."""
     with warnings.catch_warnings():
-        # partitioned checks are a preview of Dagster's; said once in the docs, not at every start
+        # partitioned checks are a preview feature of Dagster; the docs say so, so there is no warning at every start
         warnings.simplefilter("ignore", dg.PreviewWarning)
         warnings.simplefilter("ignore", dg.BetaWarning)
         return build_defs(load_workflows(os.environ.get("STAC_WORKFLOWS", "workflows")))

@@ -1,4 +1,4 @@
-"""The jobs of a collection: rebuild it, take over what a person names, and try its quarantine again."""
+"""The jobs of a collection: rebuild it, fetch named items or partitions, and replay its quarantine."""
 
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -30,17 +30,17 @@ Event = dg.AssetMaterialization | dg.Output[None]
 
 
 class Targets(dg.Config):
-    """What to take over anew: items by their ids, or partitions."""
+    """What to fetch again: items by their ids, or partitions."""
 
-    item_ids: list[str] = Field(default=[], description="Ids of items to fetch and take over.")
+    item_ids: list[str] = Field(default=[], description="Ids of items to fetch and merge.")
     partitions: list[str] = Field(default=[], description="Partitions to rebuild in full.")
-    allow_deletes: bool = Field(default=False, description="Take over deletions, however many they are.")
+    allow_deletes: bool = Field(default=False, description="Apply deletions, however many they are.")
 
 
 class Quarantine(dg.Config):
-    """Which quarantine to try again."""
+    """Which quarantine to replay."""
 
-    partitions: list[str] = Field(default=[], description="Only these; all, where none is named.")
+    partitions: list[str] = Field(default=[], description="Only these partitions; all if empty.")
 
 
 def build_rebuild_job(workflow: Workflow, collection: str) -> "UnresolvedAssetJobDefinition":
@@ -48,16 +48,16 @@ def build_rebuild_job(workflow: Workflow, collection: str) -> "UnresolvedAssetJo
     return dg.define_asset_job(
         rebuild_job_name(workflow, collection),
         selection=dg.AssetSelection.assets(*(asset_key(workflow, collection, stage) for stage in STAGES)),
-        description=f"Fetch, validate and publish {collection} anew; for many partitions, launch a backfill.",
+        description=f"Fetch, validate and publish {collection} again; for many partitions, launch a backfill.",
     )
 
 
 def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
-    """The job that takes over single items or partitions, named in its config."""
+    """The job that fetches single items or partitions, named in its config."""
     name = targeted_job_name(workflow, collection)
 
-    @dg.op(name=f"{name}_op", description="Fetch what the config names, and take it over through all stages.")
-    def take(
+    @dg.op(name=f"{name}_op", description="Fetch the items or partitions of the config, and run all stages for them.")
+    def fetch(
         context: dg.OpExecutionContext,
         config: Targets,
         storage: StorageResource,
@@ -76,15 +76,15 @@ def build_targeted_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
             _require_all(config.item_ids, located)
         yield dg.Output(None)
 
-    @dg.job(name=name, description=f"Take over single items or partitions of {collection}; name them in the config.")
+    @dg.job(name=name, description=f"Fetch single items or partitions of {collection} again; name them in the config.")
     def targeted() -> None:
-        take()
+        fetch()
 
     return targeted
 
 
 def _require_all(item_ids: list[str], located: Located) -> None:
-    """Fail with the names of the items that could not be taken over, and why."""
+    """Fail with the ids of the items that could not be fetched, and the reasons."""
     missing = sorted(set(item_ids).difference(*located.targets.values()))
     lines = [
         f"{item_id!r}: {located.rejected[item_id].error_message}" for item_id in missing if item_id in located.rejected
@@ -105,10 +105,10 @@ def _chosen(workflow: Workflow, collection: str, partitions: list[str]) -> list[
 
 
 def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
-    """The job that tries a collection's quarantine again, after a fix."""
+    """The job that replays a collection's quarantine, after a fix."""
     name = replay_job_name(workflow, collection)
 
-    @dg.op(name=f"{name}_op", description="Try what was refused again; publish what passes now.")
+    @dg.op(name=f"{name}_op", description="Process rejected items again; publish those that pass now.")
     def retry(
         context: dg.OpExecutionContext,
         config: Quarantine,
@@ -134,7 +134,7 @@ def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
             },
         )
 
-    @dg.job(name=name, description=f"Try the quarantine of {collection} again, after a fix.")
+    @dg.job(name=name, description=f"Replay the quarantine of {collection}, after a fix.")
     def replayed() -> None:
         retry()
 
@@ -144,7 +144,7 @@ def build_replay_job(workflow: Workflow, collection: str) -> dg.JobDefinition:
 def _report(
     context: dg.OpExecutionContext, chain: Chain, results: Iterable[PartitionResult]
 ) -> Generator[Event, None, list[PartitionResult]]:
-    """Run, and tell Dagster what was made, as the assets' own runs do."""
+    """Run the partitions, and report materializations and checks to Dagster, as the assets' own runs do."""
     done = []
     for result in results:
         done.append(result)
@@ -190,7 +190,7 @@ def _materialization(
 
 
 def _provenance(instance: dg.DagsterInstance, made: dg.AssetMaterialization, manifest: Manifest) -> dict[str, str]:
-    """The tags by which Dagster knows what the next stage was made from; without them it would seem out of date."""
+    """The tags with which Dagster knows the input of the next stage; without them, the stage would look stale."""
     wanted = dg.AssetRecordsFilter(asset_key=made.asset_key, asset_partitions=[manifest.partition])
     records = instance.fetch_materializations(wanted, limit=1).records
     tags = {get_input_data_version_tag(made.asset_key): manifest.content_hash}

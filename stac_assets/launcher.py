@@ -1,7 +1,7 @@
-"""Dagster's own launcher, which in addition tells run monitoring when the process of a run is gone.
+"""Dagster's default launcher, which also tells run monitoring when the process of a run is gone.
 
-A code server reports that a run's process ended badly. When the server dies too, nobody does, and the run stays STARTED
-until its longest allowed time is over; as long as that, the sensor would leave its partition alone.
+If the process of a run is killed, its code server reports that. If the code server dies too, nothing reports it: the
+run stays STARTED until its maximum runtime is over, and the sensor would not run its partition until then.
 """
 
 import json
@@ -23,15 +23,15 @@ _THIS_HOST = ("localhost", "127.0.0.1", "::1")
 
 
 class MonitoredRunLauncher(dg.DefaultRunLauncher):
-    """Launches runs on code servers, and knows whether they are still being worked on."""
+    """Launches runs on code servers, and knows whether their processes are alive."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Run monitoring asks only then."""
+        """True, so that run monitoring calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """RUNNING also where it cannot be told: then the longest allowed time of a run decides."""
+        """RUNNING also if it is not known; then the maximum runtime of a run decides."""
         known = self._server_knows(run.run_id)
         if known:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -46,7 +46,7 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _server_knows(self, run_id: str) -> bool | None:
-        """Whether the server that started the run still works on it; None where it does not answer."""
+        """Whether the code server of the run still knows it; None if the server does not answer."""
         client = self._get_grpc_client_for_termination(run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return None
@@ -57,14 +57,14 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
         return bool(deserialize_value(answer, CanCancelExecutionResult).can_cancel)
 
     def _process(self, run_id: str) -> tuple[int, float] | None:
-        """The process that works on a run, and when it said so (seconds since 1970)."""
+        """The process of a run, and when it started (seconds since 1970)."""
         events = self._instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         said = ((_STARTED.search(event.message or ""), event.timestamp) for event in events)
         return next(((int(match[1]), when) for match, when in said if match), None)
 
 
 def _is_alive(pid: int, since: float) -> bool:
-    """Whether a process of this host that was there at an instant still runs; another may have its number by now."""
+    """Whether a process of this host still runs; a process that started later has only the same number."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= since + 1

@@ -1,4 +1,4 @@
-"""What a person sees on the page of a materialization: counts, changes, pictures, failures, paths."""
+"""The metadata of a materialization in Dagster: counts, changes, plots, failures, paths."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Metadata = dict[str, Any]
 
 _KINDS = ("added", "modified", "deleted")
 _MOST_RUNS = 100
+"""Runs in the plot of changes; it bounds the reads from Dagster's event log."""
 
 
 def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
@@ -38,8 +39,8 @@ def stage_metadata(storage: Storage, manifest: Manifest) -> Metadata:
 
 
 def changes_metadata(instance: dg.DagsterInstance, key: dg.AssetKey, manifest: Manifest) -> Metadata:
-    """How many items the latest runs of the collection added, modified and deleted, as a picture."""
-    from stac_assets.plots import changes_chart  # matplotlib is slow to load, and code servers draw nothing
+    """A plot of how many items the latest runs of the collection added, modified and deleted."""
+    from stac_assets.plots import changes_chart  # matplotlib is slow to import, and code servers make no plots
 
     wanted = dg.AssetRecordsFilter(asset_key=key)
     records = instance.fetch_materializations(wanted, limit=_MOST_RUNS).records

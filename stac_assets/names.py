@@ -1,4 +1,4 @@
-"""What things are called in Dagster. Only names belong here."""
+"""The names of assets, groups, pools, jobs, sensors and tags in Dagster. Only names belong here."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = [
 ]
 
 MODE = "stac_manager/mode"
-"""The run tag that says how much a run does over again; without it, everything."""
+"""The run tag for the mode, which is how much a run does again; without it, everything."""
 
 ALLOW_DELETES = ALLOW_DELETES_TAG
-"""The run tag, `true`, by which a person confirms deletions."""
+"""The run tag with which a person approves deletions; its value is `true`."""
 
 
 def asset_key(workflow: Workflow, collection: str, stage: Stage) -> dg.AssetKey:
-    """The key of a stage of a collection; characters that Dagster refuses in keys are `_`."""
+    """The key of a stage of a collection; characters that Dagster does not allow in keys become `_`."""
     return dg.AssetKey([workflow.workflow.name, re.sub(r"[^A-Za-z0-9_.-]", "_", collection), stage])
 
 
@@ -41,27 +41,27 @@ def catalog_key(workflow: Workflow) -> dg.AssetKey:
 
 
 def collection_group(workflow: Workflow, collection: str) -> str:
-    """The group of a collection's assets, so that the lineage of a workflow tells its chains apart."""
+    """The group of a collection's assets, so that each chain is a group in the lineage of a workflow."""
     return dagster_name(f"{workflow.workflow.name}_{collection}")
 
 
 def workflow_group(workflow: Workflow) -> str:
-    """The group of the asset over all collections of a workflow."""
+    """The group of the catalog asset of a workflow."""
     return dagster_name(workflow.workflow.name)
 
 
 def pool_name(host: str) -> str:
-    """The pool that bounds how many runs ask one host at once."""
+    """The pool that bounds how many runs use one host at once."""
     return f"api_{dagster_name(host)}"
 
 
 def targeted_job_name(workflow: Workflow, collection: str) -> str:
-    """The job that takes over single items or partitions of a collection."""
+    """The job that fetches single items or partitions of a collection."""
     return f"targeted_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"
 
 
 def replay_job_name(workflow: Workflow, collection: str) -> str:
-    """The job that tries a collection's quarantine again."""
+    """The job that replays a collection's quarantine."""
     return f"replay_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"
 
 
@@ -71,5 +71,5 @@ def rebuild_job_name(workflow: Workflow, collection: str) -> str:
 
 
 def sync_sensor_name(workflow: Workflow, collection: str) -> str:
-    """The sensor that keeps a collection in step with its source."""
+    """The sensor that keeps a collection up to date with its source."""
     return f"sync_{dagster_name(workflow.workflow.name)}_{dagster_name(collection)}"

@@ -1,4 +1,4 @@
-"""Small pictures of a partition for Dagster's pages: where its items lie, and when they were taken."""
+"""Small plots for Dagster's pages: footprints, times and changes of items."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from matplotlib.patches import Polygon
 __all__ = ["LIMIT", "changes_chart", "footprint_map", "timeline"]
 
 LIMIT = 20_000
-"""Bytes of a picture at most; it lives in Dagster's event log, once for every materialization."""
+"""The greatest size of a plot in bytes, because Dagster's event log stores one for every materialization."""
 
 _MOST_FOOTPRINTS = 2_000
+"""Footprints in a plot; more need much time and are not visible."""
 _BLUE = "#2a6fbb"
 _COLORS = ("#3a923a", _BLUE, "#c0392b")
 
 
 def footprint_map(parquet: Path) -> str:
-    """Markdown with a PNG of the footprints in a stac-geoparquet file; of very many, an even sample."""
+    """Markdown with a PNG of the footprints in a stac-geoparquet file, or of an even sample if there are very many."""
     column = pq.read_table(parquet, columns=["geometry"], partitioning=None).column("geometry").to_pylist()
     found = [value for value in column if value is not None]
     sample = found[:: max(1, -(-len(found) // _MOST_FOOTPRINTS))]
@@ -63,7 +64,7 @@ def _alpha(count: int) -> float:
 
 
 def timeline(parquet: Path) -> str:
-    """Markdown with a PNG of how many items of a stac-geoparquet file fall on each day."""
+    """Markdown with a PNG of the number of items of a stac-geoparquet file on each day."""
     names = pq.read_schema(parquet).names
     columns = [name for name in ("datetime", "start_datetime") if name in names]
     table = pq.read_table(parquet, columns=columns, partitioning=None)
@@ -87,20 +88,20 @@ def changes_chart(history: Sequence[tuple[float, Sequence[int]]], kinds: Sequenc
     """Markdown with a PNG of stacked bars, one for each run in its order.
 
     Args:
-        history: when each run was (seconds since 1970), and a count for each kind.
-        kinds: what the counts are called.
+        history: the time of each run (seconds since 1970), and a count for each kind.
+        kinds: the names of the counts.
     """
     counts = np.array([values for _, values in history])
     days = [datetime.fromtimestamp(when, UTC) for when, _ in history]
 
     def draw(axes: Axes) -> None:
-        stage_partitions = np.arange(len(history))
+        positions = np.arange(len(history))
         base = np.zeros(len(history))
         for number, (kind, color) in enumerate(zip(kinds, _COLORS, strict=True)):
-            axes.bar(stage_partitions, counts[:, number], bottom=base, label=kind, color=color)
+            axes.bar(positions, counts[:, number], bottom=base, label=kind, color=color)
             base += counts[:, number]
-        shown = stage_partitions[:: max(1, -(-len(stage_partitions) // 6))]
-        axes.set_xticks(shown, [f"{days[stage_partition]:%m-%d %H:%M}" for stage_partition in shown])
+        shown = positions[:: max(1, -(-len(positions) // 6))]
+        axes.set_xticks(shown, [f"{days[position]:%m-%d %H:%M}" for position in shown])
         axes.set_ylabel("items")
         axes.set_xlabel("runs (UTC)")
         axes.legend(frameon=False, ncols=len(kinds), loc="lower left", bbox_to_anchor=(0, 1))

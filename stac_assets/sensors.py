@@ -1,4 +1,4 @@
-"""One sensor a collection: it looks at the source for what is behind, and requests runs of exactly that."""
+"""One sensor a collection: it runs the sync check, and requests runs of the stale partitions only."""
 
 import hashlib
 import json
@@ -21,17 +21,17 @@ from stac_manager.times import utc_now
 __all__ = ["build_sync_sensor"]
 
 _TICK_SECONDS = 40.0
-"""Seconds; a tick that takes a minute loses its result and its cursor."""
+"""Seconds for a sync check; Dagster discards the result and the cursor of a tick that takes a minute."""
 
 _RETRY_AFTER_SECONDS = 900.0
-"""Seconds until a partition whose run did not bring it up to date is asked for again."""
+"""Seconds until a partition that its run did not bring up to date is requested again."""
 
 _MAX_RUN_REQUESTS = 25
-"""Runs that one tick asks for; the next one asks for more."""
+"""Runs that one tick requests; the next tick requests more."""
 
 Cursor = dict[str, tuple[str, float]]
-"""Partition -> from which state a run was requested, and when (seconds since 1970). It may be lost: then a partition
-whose run failed is only tried again sooner."""
+"""Partition -> the state for which a run was requested, and when (seconds since 1970). If it is lost, failed runs are
+only requested again sooner."""
 
 _RUNNING_STATUSES = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -43,7 +43,7 @@ _RUNNING_STATUSES = [
 
 
 def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinition:
-    """The sensor of a collection. It runs from the start where the workflow has a `sync` section."""
+    """The sensor of a collection. It is on by default if the workflow has a `sync` section."""
     declared = "sync" in workflow.model_fields_set
     status = dg.DefaultSensorStatus.RUNNING if declared else dg.DefaultSensorStatus.STOPPED
 
@@ -52,7 +52,8 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         job_name=rebuild_job_name(workflow, collection),
         minimum_interval_seconds=max(1, round(workflow.sync.every_minutes * 60)),
         default_status=status,
-        description=f"Finds what of {collection} is behind {public_url(workflow.source.address)}.",
+        description=f"Requests runs for the partitions of {collection} that differ from "
+        f"{public_url(workflow.source.address)}.",
     )
     def sync(
         context: dg.SensorEvaluationContext,
@@ -72,11 +73,12 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         if requests:
             context.log.info(str(coverage))
             return dg.SensorResult(run_requests=requests, cursor=after)
-        reason = f"nothing is behind, as far as {planner.requests} requests tell; {coverage}"
+        reason = f"no stale partition was found with {planner.requests} requests; {coverage}"
         if stale_partitions:
             names = ", ".join(stale.partition for stale in stale_partitions[:5])
             reason = (
-                f"{len(stale_partitions)} behind since their last runs, which are tried again after 15 minutes: {names}"
+                f"{len(stale_partitions)} are still stale after their last runs; new runs are requested after 15 "
+                f"minutes: {names}"
             )
         return dg.SensorResult(skip_reason=reason, cursor=after)
 
@@ -84,7 +86,7 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
 
 
 def _read(text: str | None) -> Cursor:
-    """The cursor; a damaged one, or one of another version, is as good as none."""
+    """The cursor; empty if it is damaged or of another version."""
     try:
         found = json.loads(text or "{}")
         return {str(key): (str(state), float(when)) for key, (state, when) in found.items()}
@@ -92,27 +94,27 @@ def _read(text: str | None) -> Cursor:
         return {}
 
 
-def _forget(cursor: Cursor, behind: set[str]) -> None:
-    """Forget requests that were met, and those that are old enough to be made again."""
+def _forget(cursor: Cursor, stale: set[str]) -> None:
+    """Forget requests that succeeded, and those that are old enough to be repeated."""
     now = utc_now().timestamp()
     for partition, (_, when) in list(cursor.items()):
-        if partition not in behind or abs(now - when) >= _RETRY_AFTER_SECONDS:
+        if partition not in stale or abs(now - when) >= _RETRY_AFTER_SECONDS:
             del cursor[partition]
 
 
 def _requests(chain: Chain, stale_partitions: list[StalePartition], cursor: Cursor) -> Iterator[dg.RunRequest]:
     now = utc_now().timestamp()
-    asked = 0
+    requested = 0
     for stale in stale_partitions:
         state = _state(chain, stale)
         if cursor.get(stale.partition, ("",))[0] == state:
             continue
-        if asked == _MAX_RUN_REQUESTS:
+        if requested == _MAX_RUN_REQUESTS:
             return
-        asked += 1
+        requested += 1
         cursor[stale.partition] = (state, now)
         yield dg.RunRequest(
-            # a key that came before would be passed over, and the same change may come again
+            # the time makes each key new: Dagster skips a known run key, but the same change may come again
             run_key=f"{chain.collection}:{stale.partition}:{state}:{int(now)}",
             partition_key=stale.partition,
             tags={MODE: stale.mode, "stac_manager/reason": _tag(stale.reason)},
@@ -120,7 +122,7 @@ def _requests(chain: Chain, stale_partitions: list[StalePartition], cursor: Curs
 
 
 def _state(chain: Chain, stale: StalePartition) -> str:
-    """What is here of a partition, and what is to be done about it: a run that failed leaves both as they were."""
+    """The present content of a partition, and the reason of its run; a failed run changes neither."""
     mark = chain.storage.get(rescan_mark(chain.collection, stale.partition))
     manifests = [read_manifest(chain.storage, chain.stage_partition(stage, stale.partition)) for stage in STAGES]
     here = [(one.code_version, one.content_hash, one.details.get("probe")) if one else None for one in manifests]

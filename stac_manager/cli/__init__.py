@@ -32,7 +32,7 @@ _PLANNED = ("scaffold-items", "update-metadata")
 
 
 class _Commands(click.Group):
-    """Loads a command's module when it is used, so that `--help` is quick."""
+    """Imports a command's module when it is used, so that `--help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -57,7 +57,7 @@ class _Commands(click.Group):
 
 @contextmanager
 def _watched_output() -> Iterator[None]:
-    """Text that cannot be written to standard output is an error of its own; a reader that has enough is none.
+    """Turn failed writes to standard output into a `StorageError`, except if the reader has closed it.
 
     Raises:
         StorageError: standard output cannot be written.
@@ -77,33 +77,33 @@ def _watched_output() -> Iterator[None]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stac-manager")
 def cli() -> None:
-    """Keep STAC catalogs true: sync, validate and publish them.
+    """Keep STAC catalogs up to date: sync, validate and publish them.
 
     \b
-    Exit status: 0 all well · 1 finished, some items failed (see --failed) ·
+    Exit status: 0 success · 1 finished, some items failed (see --failed) ·
     2 wrong usage or workflow, nothing done · 3 failed, nothing half-written
     """
 
 
 def main() -> None:
-    """Run the command; a person sees one clear line, never a traceback."""
+    """Run the command; an error is one clear line, never a traceback."""
     status = run(sys.argv[1:])
     sys.exit(_flushed(status))
 
 
 def _flushed(status: int) -> int:
-    """Flush standard output while an error can still be told; gives the exit status."""
+    """Flush standard output while an error can still be shown; returns the exit status."""
     try:
         flush_output()
     except StorageError as error:
-        if status != error.exit_code:  # else it has been told
+        if status != error.exit_code:  # else it was shown already
             click.echo(f"Error: {error}", err=True)
         return error.exit_code
     return status
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command with these arguments and give its exit status."""
+    """Run the command with these arguments; returns its exit status."""
     try:
         status = cli.main(arguments, prog_name="stac-manager", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -122,7 +122,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         click.echo(f"Error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         return 3
-    except Exception as error:  # the last resort: a defect of ours, told in one line
+    except Exception as error:  # the last resort: a defect of this program, shown in one line
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
         reason = " ".join(str(error).split()) or "no reason given"
         click.echo(f"Error: unexpected {type(error).__name__}: {reason} (--log-level DEBUG shows where)", err=True)

@@ -1,4 +1,4 @@
-"""`python -m stac_manager.cli` is `stac-manager`."""
+"""`python -m stac_manager.cli` runs `stac-manager`."""
 
 from stac_manager.cli import main
 

@@ -16,7 +16,7 @@ __all__ = ["check_config"]
 @click.argument("workflows", nargs=-1, required=True, metavar="WORKFLOW...")
 @shared_options()
 def check_config(run: Run, workflows: tuple[str, ...]) -> None:
-    """Check workflow files and print everything that is wrong in them, at once.
+    """Check workflow files, and print all of their problems at once.
 
     \b
     Example:

@@ -46,12 +46,12 @@ __all__ = [
 console = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else 140)
 
 _SHOWN = 10
-"""Failures that are printed; `--failed` keeps the rest."""
+"""Failures that are printed; `--failed` writes all of them."""
 
 
 @dataclass
 class Summary:
-    """What a run did, as `--summary` writes it."""
+    """The counts of a run, for `--summary`."""
 
     fetched: int = 0
     published: int = 0
@@ -72,22 +72,22 @@ class Run:
     summary_file: str | None
     failed_file: str | None
     log_level: str | None = None
-    """What `--log-level` says; None where it is not given."""
+    """The value of `--log-level`; None if it is not given."""
     log_format: LogFormat = "text"
     dry_run: bool = False
     summary: Summary = field(default_factory=Summary)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    red_checks: list[str] = field(default_factory=list)
-    amber_checks: list[str] = field(default_factory=list)
-    """Those that are told, and do not make the command fail."""
+    failed_checks: list[str] = field(default_factory=list)
+    warned_checks: list[str] = field(default_factory=list)
+    """Failed checks that are shown but do not make the command fail."""
     closing: str = ""
-    """The last line that a person sees, where a command has one."""
+    """The last line of output, if the command has one."""
     ran: set[tuple[str, str]] = field(default_factory=set)
     """The collections and partitions that were run."""
     started: float = field(default_factory=time.monotonic)
 
     def load_workflow(self, path: str) -> Workflow:
-        """Read a workflow file, and log from now on as it says.
+        """Read a workflow file, and use its logging from now on.
 
         Raises:
             ConfigError: the workflow cannot be used.
@@ -98,19 +98,19 @@ class Run:
         return workflow
 
     def reject(self, rejection: RejectedItem) -> None:
-        """Count an item that failed, and keep it for `--failed`."""
+        """Count a failed item, and store it for `--failed`."""
         self.summary.failed += 1
         self.keep_failure(quarantine_record(rejection, timestamp()))
 
     def keep_failure(self, record: dict[str, Any]) -> None:
-        """Keep a quarantine record for `--failed`; the first ones are shown at once."""
+        """Store a quarantine record for `--failed`; the first ones are shown at once."""
         if len(self.failures) < _SHOWN:
             console.print(printable(f"failed {_name(record['item_id'])}: {record['error_message']}"), markup=False)
         if self.failed_file or len(self.failures) < _SHOWN:
             self.failures.append(record)
 
     def items(self, source: str, step: str) -> Iterator[Item]:
-        """The items of an input file, or of a folder of them; what is no item is refused."""
+        """The items of an input file or of a folder of files; a value that is no item is rejected."""
         for value in values_in(source, step):
             problem = None if isinstance(value, RejectedItem) else item_problem(value)
             self.summary.fetched += 1
@@ -124,7 +124,7 @@ class Run:
                 yield value
 
     def accepted(self, values: Iterable[Item | RejectedItem]) -> Iterator[Item]:
-        """The items of a step; what it rejects counts as failed."""
+        """The items that a step accepted; rejected items count as failed."""
         for value in values:
             if isinstance(value, RejectedItem):
                 self.reject(value)
@@ -132,7 +132,7 @@ class Run:
                 yield value
 
     def write(self, target: str, items: Iterable[Item]) -> None:
-        """Write items to a file by its ending; with `--dry-run` only count them."""
+        """Write items to a file, whose ending decides the format; with `--dry-run` only count them."""
         if self.dry_run:
             self.summary.published += sum(1 for _ in items)
         elif target.endswith(".parquet"):
@@ -141,7 +141,7 @@ class Run:
             self.summary.published += write_items(target, items)
 
     def write_lines(self, target: str, lines: Iterable[bytes]) -> None:
-        """Write items that are JSON lines already, to NDJSON as they are."""
+        """Write items that are JSON lines already; an NDJSON file gets them unchanged."""
         if self.dry_run or not target.endswith((".ndjson", ".ndjson.zst", ".jsonl")):
             self.write(target, map(loads, lines))
             return
@@ -149,24 +149,24 @@ class Run:
             self.summary.published += write_lines(staging, lines)
 
     def write_parquet(self, target: Path, items: Iterable[Item]) -> None:
-        """Write a stac-geoparquet file; items that it cannot hold are refused."""
+        """Write a stac-geoparquet file; items that it cannot represent are rejected."""
         from stac_manager.output import write_geoparquet
 
         with scratch_folder() as folder:
-            spooled, made = folder / "items.ndjson.zst", folder / "items.parquet"
-            write_lines(spooled, map(dumps, items))
-            result = write_geoparquet(lambda: _values(spooled), made)
+            buffered, made = folder / "items.ndjson.zst", folder / "items.parquet"
+            write_lines(buffered, map(dumps, items))
+            result = write_geoparquet(lambda: _values(buffered), made)
             for rejection in result.rejected:
                 self.reject(rejection)
             if not result.rows:
-                console.print(f"{target} is not written: there is no item for it", markup=False)
+                console.print(f"{target} was not written: there are no items for it", markup=False)
                 return
             with atomic_file(target) as staging:
                 shutil.copyfile(made, staging)
         self.summary.published += result.rows
 
     def finish(self) -> int:
-        """Write `--summary` and `--failed`; gives the exit status."""
+        """Write `--summary` and `--failed`; returns the exit status."""
         self.summary.duration_s = round(time.monotonic() - self.started, 3)
         if self.summary_file:
             data = orjson.dumps(asdict(self.summary), option=orjson.OPT_INDENT_2) + b"\n"
@@ -176,14 +176,14 @@ class Run:
             with atomic_file(Path(self.failed_file)) as path:
                 write_lines(path, map(dumps, self.failures))
         self._tell_rest()
-        return 1 if self.summary.failed or self.red_checks else 0
+        return 1 if self.summary.failed or self.failed_checks else 0
 
     def _tell_rest(self) -> None:
-        """How many failures were not shown, the checks that failed, and the closing line."""
+        """Show how many failures were not shown, the failed checks, and the closing line."""
         if (more := self.summary.failed - _SHOWN) > 0:
-            where = f"all are in {self.failed_file}" if self.failed_file else "--failed F.ndjson keeps them all"
+            where = f"all are in {self.failed_file}" if self.failed_file else "--failed F.ndjson writes all of them"
             console.print(f"and {more} more failed; {where}", markup=False)
-        for lines in (self.red_checks, self.amber_checks):
+        for lines in (self.failed_checks, self.warned_checks):
             for line in lines[:_SHOWN]:
                 console.print(f"check failed: {printable(line)}", markup=False)
             if (more := len(lines) - _SHOWN) > 0:
@@ -199,7 +199,7 @@ def _name(item_id: str | None) -> str:
 
 
 def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
-    """The values of an input file by its ending, Parquet included.
+    """The values of an input file, whose ending decides the format; Parquet is included.
 
     Raises:
         InputError: the file cannot be read.
@@ -218,12 +218,12 @@ def values_of(source: str, step: str) -> Iterator[Item | RejectedItem]:
 
 
 def values_in(source: str, step: str) -> Iterator[Any]:
-    """The values of a file, or of every item file in a folder and below, in the order of their names.
+    """The values of a file, or of all item files in a folder and its subfolders, in the order of their names.
 
-    A file of a folder that cannot be read becomes a `RejectedItem`; the others are read on.
+    A file of a folder that cannot be read becomes a `RejectedItem`; the other files are read.
 
     Raises:
-        InputError: the file cannot be read, or the folder holds no item file.
+        InputError: the file cannot be read, or the folder has no item file.
     """
     folder, endings = Path(source), (*ITEM_ENDINGS, ".parquet")
     if source == "-" or not folder.is_dir():
@@ -355,15 +355,15 @@ JSON = _JsonType()
 
 
 def check_target(target: str) -> None:
-    """Refuse a target that could not be written, before anything is done.
+    """Check that a target can be written, before anything is done.
 
     Raises:
-        UsageError: its ending is none that can be written.
+        UsageError: its ending is unknown.
     """
     if target != "-" and not target.endswith((*ITEM_ENDINGS, ".parquet")):
         raise UsageError(f"{target}: the ending is not one of {', '.join((*ITEM_ENDINGS, '.parquet'))}")
 
 
 def not_yet(option: str) -> UsageError:
-    """The answer to an option whose feature is not built yet."""
+    """The error for an option whose feature is not built yet."""
     return UsageError(f"{option} is not supported yet in this version")

@@ -52,7 +52,7 @@ def fetch_items(run: Run, interval: str | None, limit: int | None, output: str, 
     """
     check_target(output)
     source = _source(options)
-    source.collection()  # a name that the source does not have would look like no items
+    source.collection()  # otherwise an unknown collection would look like an empty one
     with IngestModule(source) as ingest:
         with progress("fetching", limit) as advance:
             facts = ingest.fetch(_window(interval), limit=limit, on_progress=advance)

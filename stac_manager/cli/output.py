@@ -26,9 +26,9 @@ __all__ = ["output"]
 @click.option("--output", "target", required=True, metavar="F|DIR", help="A .parquet file, or a folder to put it in.")
 @shared_options(dry_run=True)
 def output(run: Run, source: str, form: str, target: str) -> None:
-    """Write items as stac-geoparquet, in the order in which they come.
+    """Write items as stac-geoparquet, in their order.
 
-    Of several items with one id in one collection, the one updated last is written, where the first of them stood.
+    Of several items with one id in one collection, the one updated last is written, at the place of the first one.
 
     \b
     Example:
@@ -46,7 +46,7 @@ def output(run: Run, source: str, form: str, target: str) -> None:
 
 
 def _file_of(target: str, source: str) -> str:
-    """The file to write; a folder is what exists as one, ends in `/`, or has no ending.
+    """The file to write. The target is a folder if it exists as one, ends with `/`, or has no ending.
 
     Raises:
         UsageError: the target is neither a .parquet file nor a folder.
@@ -66,8 +66,8 @@ def _file_of(target: str, source: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spooled:
-    """An item under its collection and id."""
+class _BufferedItem:
+    """An item with its collection and id as the key."""
 
     id: str
     updated: str
@@ -75,14 +75,14 @@ class _Spooled:
 
 
 def _distinct(run: Run, items: Iterable[Item]) -> Iterator[Item]:
-    """The items, each once, where the first of its id stood; counts the others as duplicates."""
-    with DedupBuffer() as spool:
+    """The items, each once, at the place of the first one with its id; counts the others as duplicates."""
+    with DedupBuffer() as buffer:
         for batch in batched(items, 256):
-            spool.add(map(_spooled, batch))
-        run.summary.duplicates = spool.received - len(spool)
-        yield from (loads(line) for _, line in spool.as_they_came())
+            buffer.add(map(_buffered, batch))
+        run.summary.duplicates = buffer.received - len(buffer)
+        yield from (loads(line) for _, line in buffer.as_they_came())
 
 
-def _spooled(item: Item) -> _Spooled:
+def _buffered(item: Item) -> _BufferedItem:
     key = dumps([item.get("collection"), item["id"]]).decode()
-    return _Spooled(key, sortable_time(item["properties"].get("updated")), dumps(item))
+    return _BufferedItem(key, sortable_time(item["properties"].get("updated")), dumps(item))

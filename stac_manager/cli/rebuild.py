@@ -30,14 +30,14 @@ __all__ = ["rebuild_catalog", "run_work"]
     type=click.Choice(["full", "incremental", "targeted"]),
     default="full",
     show_default=True,
-    help="Everything; what changed; or the items, partitions and collections that are named.",
+    help="Everything; only changes; or only the given items, partitions and collections.",
 )
 @click.option("--collection", "collections", multiple=True, metavar="ID", help="Only this one; may be repeated.")
 @click.option("--partition", "partitions", multiple=True, metavar="P", help="Only this one; may be repeated.")
 @click.option(
     "--item-id", "item_ids", multiple=True, metavar="ID", help="Only this item, with --mode targeted; may be repeated."
 )
-@click.option("--allow-deletes", is_flag=True, help="Take over deletions at the source, however many they are.")
+@click.option("--allow-deletes", is_flag=True, help="Apply deletions at the source, however many they are.")
 @shared_options(dry_run=True)
 def rebuild_catalog(
     run: Run,
@@ -78,7 +78,7 @@ def rebuild_catalog(
             )
             run.summary.unchanged += _passed_over(run, chain, keys)
             ran = {partition for name, partition in run.ran if name == collection}
-            run.red_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
+            run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
         else:
             failed += run_work(run, chain, rebuild(chain, keys, allow_deletes=allow_deletes), len(keys))
     for item_id in sorted(missing):
@@ -93,7 +93,7 @@ def _named(targets: dict[str, list[str]], keys: list[str]) -> dict[str, list[str
     outside = [target for target in targets if target not in keys]
     if outside:
         raise UsageError(
-            f"{targets[outside[0]][0]!r} belongs to {outside[0]}, which is not one of the partitions named"
+            f"{targets[outside[0]][0]!r} belongs to {outside[0]}, which is not one of the given partitions"
         )
     return targets
 
@@ -101,7 +101,7 @@ def _named(targets: dict[str, list[str]], keys: list[str]) -> dict[str, list[str
 def _with_place(
     workflow: Workflow, chosen: list[tuple[str, list[str]]], rejection: RejectedItem, item_id: str
 ) -> RejectedItem:
-    """An item that cannot be taken over is no deletion: only a complete scan finds those. Say where it is still."""
+    """Add where the item is still published: a failed fetch is no deletion, because only complete scans find those."""
     for collection, _ in chosen:
         if partition := published_in(Chain.of(workflow, collection), item_id):
             stays = f"; it stays in {collection} {partition} until that partition is run"
@@ -110,7 +110,7 @@ def _with_place(
 
 
 def _passed_over(run: Run, chain: Chain, keys: list[str]) -> int:
-    """Items of the partitions that were found as they should be, and not run."""
+    """The number of items in partitions that were up to date and did not run."""
     stage_partitions = (
         chain.stage_partition("published", key) for key in keys if (chain.collection, key) not in run.ran
     )
@@ -136,7 +136,7 @@ def _tell(
     *,
     allow_deletes: bool,
 ) -> None:
-    """What would be done."""
+    """Show what would be done."""
     for collection, keys in chosen:
         if mode != "incremental":
             click.echo(f"{collection}: {len(keys)} partitions, {keys[0]} to {keys[-1]}")
@@ -153,7 +153,7 @@ def _tell(
 
 
 def _waiting(chain: Chain, keys: list[str]) -> Iterator[tuple[str, str]]:
-    """The partitions whose deletions wait for a person, with what the check says of them."""
+    """The partitions with pending deletions, each with the outcome of the check."""
     for key in keys:
         if manifest := chain.raw.pending_manifest(key):
             yield key, _red(run_check("deletions", chain.storage, manifest))
@@ -170,14 +170,14 @@ def run_work(
     total: int | None = None,
     told: Callable[[], object] | None = None,
 ) -> list[str]:
-    """Run partitions, and show and add up what became of them; gives a line for each that failed.
+    """Run partitions, show and add up their results; returns a line for each failed partition.
 
     Args:
         run: of the command.
         chain: of the collection.
-        work: what is done.
-        total: how many partitions are run, where that is known.
-        told: what else there is to say at the end.
+        work: the results, as the partitions run.
+        total: the number of partitions, if it is known.
+        told: returns a text for the last line.
     """
     failed = []
     results: dict[str, PartitionResult] = {}
@@ -207,7 +207,7 @@ def run_work(
 
 
 def _joined(earlier: PartitionResult | None, result: PartitionResult) -> PartitionResult:
-    """A partition that was run again, as one result."""
+    """The results of two runs of a partition, as one."""
     if earlier:
         kinds = ("added", "modified", "deleted")
         both = {kind: getattr(result.changes, kind) + getattr(earlier.changes, kind) for kind in kinds}
@@ -230,7 +230,7 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
         setattr(total, kind, getattr(total, kind) + getattr(changes, kind))
     red = {outcome.name: outcome for outcome in result.checks if not outcome.passed}
     for name, outcome in red.items():
-        lines = run.amber_checks if name == "schema_valid" else run.red_checks
+        lines = run.warned_checks if name == "schema_valid" else run.failed_checks
         lines.append(f"{result.collection} {result.partition}: {_red(outcome)}")
     verdict = "failed" if result.error else ", ".join(sorted(red)) or "all passed"
     numbers = (

@@ -23,7 +23,7 @@ __all__ = ["replay_failed"]
 @click.option("--partition", "partitions", multiple=True, metavar="P", help="Only this one; may be repeated.")
 @shared_options(dry_run=True)
 def replay_failed(run: Run, config: str, collections: tuple[str, ...], partitions: tuple[str, ...]) -> None:
-    """Try items in quarantine again, after a fix, and publish those that pass now.
+    """Process items in quarantine again, after a fix, and publish those that pass now.
 
     With --dry-run, only show what is in quarantine and why.
 
@@ -35,20 +35,20 @@ def replay_failed(run: Run, config: str, collections: tuple[str, ...], partition
     failed = []
     for collection, keys in select(workflow, collections, partitions):
         chain = Chain.of(workflow, collection)
-        held = [key for key in keys if has_quarantine(chain, key)]
-        if not held:
+        selected = [key for key in keys if has_quarantine(chain, key)]
+        if not selected:
             console.print(f"{collection}: nothing is in quarantine", markup=False)
             continue
         if not run.dry_run:
-            failed += run_work(run, chain, replay(chain, held), len(held))
-        _show_reasons(chain, held)
+            failed += run_work(run, chain, replay(chain, selected), len(selected))
+        _show_reasons(chain, selected)
     if failed:
         run.finish()
         raise StacManagerError("\n".join(failed))
 
 
 def _show_reasons(chain: Chain, partitions: list[str]) -> None:
-    table = Table("partition", "refused by", "items", "why", title=Text(f"{chain.collection}: in quarantine"))
+    table = Table("partition", "rejected by", "items", "why", title=Text(f"{chain.collection}: in quarantine"))
     for partition in partitions:
         for (step, _, message), count in quarantine_reasons(chain.storage, chain.collection, partition).most_common():
             table.add_row(partition, step, str(count), Text(printable(message)))

@@ -18,7 +18,7 @@ __all__ = ["apply_extensions", "transform_metadata"]
 @click.option("--output", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")
 @shared_options(dry_run=True)
 def transform_metadata(run: Run, source: str, mapping_schema: str | None, audit_log: str | None, output: str) -> None:
-    """Pass items through the transform stage; without a mapping they stay as they are.
+    """Pass items through the transform stage; without a mapping they stay unchanged.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def transform_metadata(run: Run, source: str, mapping_schema: str | None, audit_
 @click.option("--output", required=True, metavar="F", help=".ndjson, .ndjson.zst, .json, .parquet or - .")
 @shared_options(dry_run=True)
 def apply_extensions(run: Run, source: str, extension: str | None, extension_config: str | None, output: str) -> None:
-    """Pass items through the extension stage; without an extension they stay as they are.
+    """Pass items through the extension stage; without an extension they stay unchanged.
 
     \b
     Example:

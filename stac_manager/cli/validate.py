@@ -21,10 +21,10 @@ __all__ = ["validate"]
     "schema_dirs",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of schemas laid out as <host>/<path>; may be repeated.",
+    help="Folder of schemas with the layout <host>/<path>; may be repeated.",
 )
 @click.option("--level", type=click.Choice(["strict", "lenient"]), default="strict", show_default=True)
-@click.option("--offline", is_flag=True, help="Never ask the network for a schema.")
+@click.option("--offline", is_flag=True, help="Never download a schema.")
 @click.option("--report", metavar="F.json", help="Write the validation report.")
 @shared_options()
 def validate(

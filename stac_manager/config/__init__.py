@@ -1,4 +1,4 @@
-"""Workflow files: the model, reading them with every problem at once, and what this version supports of them."""
+"""Workflow files: the model, the loader, which reports every problem at once, and the features of this version."""
 
 from stac_manager.config.fields import dagster_name
 from stac_manager.config.filters import Filters, SpatialFilter, TemporalFilter

@@ -1,4 +1,4 @@
-"""A workflow file as plain data, together with the line of every value and the variables that were filled in."""
+"""A workflow file as plain data, with its variables filled in and with the line of every value."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from stac_manager.errors import ConfigError, Problem
 __all__ = ["Document", "path_text", "read_document", "short"]
 
 MAX_VALUES = 100_000
-"""How many values a file may have once its aliases are followed."""
+"""How many values a file may have, counting each use of an alias; it bounds memory."""
 
 _VARIABLE = re.compile(r"\$\$|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _FREE = (("source", "filters", "cql2"), ("source", "filters", "query"))
-"""Where the model leaves the types open, so that a variable has to tell whether it is a number."""
+"""Paths for which the model has no types, so that the text of a variable decides whether it is a number."""
 
 _SHOWN = 60
+"""Characters of a value in a message."""
+
 _FAULTY = object()
-"""Stands in the data for a value that has a problem of its own: not absent, and of no type that a model takes."""
+"""Replaces a value that already has a problem: it is not absent, and has no type that a model accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +38,21 @@ class _Location:
 
 @dataclass
 class Document:
-    """What stands in a file, and where."""
+    """The values of a file and their places."""
 
     file: str
-    """The file, as the person named it."""
+    """The file, as the user named it."""
     data: dict[str, Any] = field(default_factory=dict)
-    """The document with its variables filled in; an opaque object stands for each value that `problems` tell of."""
+    """The document with its variables filled in; an opaque object replaces each value that has a problem."""
     problems: list[Problem] = field(default_factory=list)
-    """Values that mean nothing, keys that come twice, variables that are not set."""
+    """Invalid values, repeated keys, variables that are not set."""
     faulty: set[Where] = field(default_factory=set)
-    """The places that `problems` are about."""
+    """The paths of the values with `problems`."""
     places: dict[Where, _Location] = field(default_factory=dict)
-    """Every value that stands in the file."""
+    """Every value of the file, by its path."""
 
     def line(self, where: Where, *, key: bool = False) -> int | None:
-        """The line of a value or of its key, 1-based; of what encloses it, where there is no such value."""
+        """The line of a value or of its key, counted from 1; if there is no such value, that of the enclosing one."""
         while where and where not in self.places:
             where = where[:-1]
         place = self.places.get(where)
@@ -60,7 +62,7 @@ class Document:
         return int(node.start_mark.line) + 1
 
     def found(self, where: Where) -> str:
-        """What stands there, in words: as written in the file, so never the value of a variable."""
+        """The value in words, as written in the file, so never the value of a variable."""
         place = self.places.get(where)
         if place is None:
             return "nothing"
@@ -73,11 +75,11 @@ class Document:
         return _shown(place.node)
 
     def is_scalar(self, where: Where) -> bool:
-        """Whether one value stands there, not a list or a mapping."""
+        """Whether the value is a scalar, not a list or a mapping."""
         return where in self.places and isinstance(self.places[where].node, ScalarNode)
 
     def literal(self, where: Where) -> str | None:
-        """The text of a value that stands in the file as it is; None where a variable or a secret has a part in it."""
+        """The literal text of a value; None if it contains a variable or is a secret."""
         if not self.is_scalar(where) or _secret(where) or "$" in self.places[where].node.value:
             return None
         return str(self.places[where].node.value)
@@ -98,7 +100,7 @@ def _secret(where: Where) -> bool:
 
 
 def path_text(where: Where) -> str:
-    """A place as a person reads it: `source.filters.spatial.bbox[2]`."""
+    """A path for people: `source.filters.spatial.bbox[2]`."""
     text = ""
     for step in where:
         if isinstance(step, int):
@@ -124,15 +126,15 @@ def _shown(node: Node) -> str:
 
 
 def short(text: str) -> str:
-    """The text, cut where it would be too long for a message."""
+    """The text, cut if it is too long for a message."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def read_document(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Document:
-    """Read a file, with `${NAME}` and `${NAME:-default}` in its texts filled in from `environ`; `$$` is a dollar.
+    """Read a file, and replace `${NAME}` and `${NAME:-default}` in its texts from `environ`; `$$` is a dollar.
 
     Raises:
-        ConfigError: the file cannot be read at all; lesser problems are in the document.
+        ConfigError: the file cannot be read at all; other problems are in the document.
     """
     tree = read_tree(path)
     document = Document(os.fspath(path))
@@ -245,7 +247,7 @@ def _unfit(text: str) -> bool:
 
 
 def _plain_value(text: str) -> bool | int | float | None:
-    """The value of a plain boolean or number; None where no other system would read the same number."""
+    """The value of a plain boolean or number; None if other systems would read another number."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if INT.fullmatch(text):

@@ -1,4 +1,4 @@
-"""What pydantic has to say about a document, as problems that a person can act on."""
+"""Turn pydantic's errors about a document into problems that a person can fix."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class _Error:
     context: Mapping[str, Any]
     message: str
     owner: type[Section] | None
-    """The section whose key the last step of `where` is."""
+    """The section that the last step of `where` is a key of."""
 
 
 def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    """One problem for each mistake; what only follows from another problem of the document is left out."""
+    """One problem for each mistake; errors that only follow from another problem are left out."""
     errors = [_located(details) for details in error.errors(include_url=False, include_input=False)]
     guesses = {(*error.where[:-1], guess) for error in errors if (guess := _guess(error))}
     parents = {error.where[:-1] for error in errors}
@@ -91,19 +91,19 @@ def _known_keys(error: _Error) -> str:
     guess = _guess(error)
     if guess:
         return f"a known key; did you mean `{guess}`?"
-    home = _home(str(error.where[-1]), Workflow)
+    home = _path_of_key(str(error.where[-1]), Workflow)
     if home:
         return f"it below `{home}`"
     return f"one of {_choices(error.owner.model_fields if error.owner else ())}"
 
 
-def _home(name: str, section: type[Section], above: str = "") -> str | None:
-    """The first mapping of a workflow that has a key of this name, as `source.filters`."""
+def _path_of_key(name: str, section: type[Section], above: str = "") -> str | None:
+    """The first mapping of a workflow that has a key of this name, such as `source.filters`."""
     inner = [(above + key, part) for key, field in section.model_fields.items() for part in _sections(field.annotation)]
     for where, part in inner:
         if name in part.model_fields:
             return where
-    return next((home for where, part in inner if (home := _home(name, part, f"{where}."))), None)
+    return next((home for where, part in inner if (home := _path_of_key(name, part, f"{where}."))), None)
 
 
 def _nearest(text: str, names: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""The base of every section of a workflow file, and the types of values that more than one section has."""
+"""The base class of all sections of a workflow file, and the types of values that several sections use."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ __all__ = [
 ]
 
 Where = tuple[str | int, ...]
-"""A place in a document: the keys and list positions that lead to it."""
+"""A path in a document: keys and list positions."""
 
 Broken = tuple[Where, str]
-"""A rule that does not hold: where, seen from the value that is checked, and what is expected there instead."""
+"""A broken rule: the path, relative to the checked value, and what is expected there."""
 
 NO_START = object()
-"""Stands for the start that neither `partitions` nor the temporal filter gives."""
+"""The start, if neither `partitions` nor the temporal filter gives one."""
 
 
 class Section(BaseModel):
-    """A mapping in a workflow file: unknown keys are refused, and a key without a value counts as absent."""
+    """A mapping in a workflow file: unknown keys are an error, and a key without a value counts as absent."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -75,7 +75,7 @@ def rule(expected: str) -> PydanticCustomError:
 
 
 def refuse(broken: Iterable[Broken]) -> None:
-    """Report every broken rule at once, each at its own place.
+    """Report all broken rules at once, each at its own path.
 
     Raises:
         ValidationError: there is at least one; its errors have the type `rule`.
@@ -89,7 +89,7 @@ _KEPT = frozenset({"missing", "extra_forbidden"})
 
 
 def relocated(error: ValidationError, *where: str | int) -> ValidationError:
-    """The errors of a model that a plugin brings, as seen from the section that it stands in."""
+    """The errors of a plugin's model, with paths relative to its section."""
     details = error.errors(include_url=False, include_input=False)
     return ValidationError.from_exception_data(
         error.title,
@@ -105,7 +105,7 @@ def relocated(error: ValidationError, *where: str | int) -> ValidationError:
 
 
 def dagster_name(text: str) -> str:
-    """The text as Dagster writes it in the names of ops, jobs and sensors: what is no word character becomes `_`."""
+    """The text in the names of Dagster's ops, jobs and sensors: other characters than word characters become `_`."""
     return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
@@ -125,7 +125,7 @@ def _no_bool(value: Any) -> Any:
 
 
 NOT_BOOL = BeforeValidator(_no_bool)
-"""Keeps `true` from counting as 1; last in the annotation, or the JSON Schema loses the limits before it."""
+"""Rejects `true` as the number 1. It must be last in the annotation: otherwise the JSON Schema loses the limits."""
 
 
 def _http_url(value: str) -> str:
@@ -231,4 +231,4 @@ def _difference(value: str, earlier: str, index: int) -> str:
 
 
 Collections = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_collections)]
-"""Exact collection ids, at least one, no two of which would share a name in Dagster or on disk."""
+"""Exact collection ids, at least one; no two may have the same name in Dagster or on disk."""

@@ -1,4 +1,4 @@
-"""The filters of a source: which items of its collections are wanted."""
+"""The filters of a source: which items of its collections to fetch."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def _query(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class TemporalFilter(Section):
-    """The time that items are wanted from."""
+    """The time range of the items."""
 
     start_date: Instant | None = None
-    """The first moment, as 2024-01-31 (UTC) or 2024-01-31T10:00:00Z. Without it: from the first partition on."""
+    """The first moment, such as 2024-01-31 (UTC) or 2024-01-31T10:00:00Z. Without it: from the first partition on."""
 
     end_date: LastInstant | None = None
-    """The last moment; a date means its whole day. Without it: up to now, and onwards."""
+    """The last moment; a date means its whole day. Without it: no end."""
 
     @field_validator("end_date")
     @classmethod
@@ -123,7 +123,7 @@ class TemporalFilter(Section):
 
 
 class SpatialFilter(Section):
-    """The place that items are wanted from: `bbox` or `intersects`, not both."""
+    """The area of the items: `bbox` or `intersects`, not both."""
 
     bbox: (
         Annotated[
@@ -131,7 +131,7 @@ class SpatialFilter(Section):
         ]
         | None
     ) = None
-    """West, south, east, north in degrees (WGS 84); a west above the east crosses the antimeridian."""
+    """West, south, east, north in degrees (WGS 84); a west greater than the east crosses the antimeridian."""
 
     intersects: Annotated[dict[str, Any], AfterValidator(_geometry)] | None = None
     """A GeoJSON geometry that items must touch."""
@@ -145,19 +145,19 @@ class SpatialFilter(Section):
 
 
 class Filters(Section):
-    """Which items are wanted; without any filter, all of them."""
+    """Which items to fetch; without any filter, all of them."""
 
     temporal: TemporalFilter = Field(default_factory=TemporalFilter)
-    """The time that items are wanted from."""
+    """The time range of the items."""
 
     spatial: SpatialFilter = Field(default_factory=SpatialFilter)
-    """The place that items are wanted from."""
+    """The area of the items."""
 
     cql2: Annotated[dict[str, Any], AfterValidator(_cql2)] | None = None
-    """A condition on properties in CQL2 JSON, as {op: "<", args: [{property: "eo:cloud_cover"}, 20]}."""
+    """A condition on properties in CQL2 JSON, such as {op: "<", args: [{property: "eo:cloud_cover"}, 20]}."""
 
     query: Annotated[dict[str, Any], AfterValidator(_query)] | None = None
-    """A condition for APIs that have only the query extension, as {"eo:cloud_cover": {lt: 20}}."""
+    """A condition for APIs that have only the Query extension, such as {"eo:cloud_cover": {lt: 20}}."""
 
     @field_validator("query")
     @classmethod

@@ -1,4 +1,4 @@
-"""Reading workflow files: every problem of a file at once, sorted by line."""
+"""Load workflow files, and report all problems of a file at once, sorted by line."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load_workflow(path: str | os.PathLike[str], *, environ: Mapping[str, str] | 
     """Read one workflow file. Variables come from `environ`, by default the process's environment.
 
     Raises:
-        NotSupportedError: the file is right, but asks for something that this version does not do.
-        ConfigError: the file cannot be used; it carries every problem, those with unsupported sections included.
+        NotSupportedError: the file is valid, but uses something that this version does not support.
+        ConfigError: the file cannot be used; the error has every problem, including unsupported sections.
     """
     reading = _read(path, os.environ if environ is None else environ)
     _refuse(reading.wrong, reading.unsupported)
@@ -43,11 +43,11 @@ def load_workflow(path: str | os.PathLike[str], *, environ: Mapping[str, str] | 
 def load_workflows(folder: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None) -> list[Workflow]:
     """Read every `.yaml` and `.yml` file of a folder (not of its subfolders), in the order of their names.
 
-    Files whose names start with a dot are passed over.
+    Files whose names start with a dot are skipped.
 
     Raises:
-        NotSupportedError: the files are right, but ask for something that this version does not do.
-        ConfigError: the folder is not there, a file cannot be used, or two workflows get in each other's way.
+        NotSupportedError: the files are valid, but use something that this version does not support.
+        ConfigError: the folder does not exist, a file cannot be used, or two workflows conflict.
     """
     readings, wrong = _read_all(os.fspath(folder), os.environ if environ is None else environ)
     for reading in readings:
@@ -118,7 +118,7 @@ def _collisions(readings: Sequence[_Reading]) -> Iterator[Problem]:
 
 
 def _job_collisions(reading: _Reading, jobs: dict[str, str]) -> Iterator[Problem]:
-    """`a` with `b_c` and `a_b` with `c` would share the names of their jobs and sensors."""
+    """Two workflows with the same job names: `a` with `b_c` and `a_b` with `c` would share them."""
     assert reading.workflow is not None
     for index, collection in enumerate(reading.workflow.collections):
         job = dagster_name(f"{reading.workflow.workflow.name}_{collection}")

@@ -1,4 +1,7 @@
-"""The workflow file as a model: every section, its defaults, and the rules that hold between sections."""
+"""The model of a workflow file: all sections, their defaults, and the rules between sections.
+
+The sections of sources and filters are in `sources` and `filters`.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ __all__ = [
 ]
 
 _OUTPUT_FORMATS = ("parquet", "json", "pgstac")
-"""What a workflow may name without a plugin; `config.support` says which of them are there yet."""
+"""The formats without plugins; `config.support` has those that this version supports."""
 
 _NAME = r"[A-Za-z0-9_-]{1,63}"
 _OWNER = r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}"
@@ -88,20 +91,20 @@ def _mapping_schema(value: Any) -> str | dict[str, Any]:
 
 
 class WorkflowInfo(Section):
-    """What the workflow is called, and whose it is."""
+    """The name and the owners of the workflow."""
 
     name: Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
     """The name; it becomes the group of the workflow's assets in Dagster."""
 
     description: Text | None = None
-    """What the workflow is for, in a sentence."""
+    """The purpose of the workflow, in a sentence."""
 
     owners: Annotated[tuple[str, ...], AfterValidator(_owners)] = ()
-    """Who answers for the catalog: e-mail addresses, or teams as team:name."""
+    """The owners of the catalog: e-mail addresses, or teams as team:name."""
 
 
 def _step_config(registry: Registry[Any], config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    """The config of a step as its own model takes it; a name that is not known is told elsewhere."""
+    """The config of a step, validated by the step's own model; `config.support` reports an unknown name."""
     name = info.data.get("name")
     if isinstance(name, str) and name in registry:
         try:
@@ -112,13 +115,13 @@ def _step_config(registry: Registry[Any], config: dict[str, Any], info: Validati
 
 
 class TransformConfig(Section):
-    """A transform that every item passes."""
+    """A transform that is applied to every item."""
 
     name: Text
     """The name of the transform."""
 
     config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """What the transform needs to know."""
+    """The settings of the transform."""
 
     @field_validator("config")
     @classmethod
@@ -127,7 +130,7 @@ class TransformConfig(Section):
 
 
 class Transformation(Section):
-    """How items are rewritten: by a mapping, or by transforms that other packages bring."""
+    """How items are changed: by a mapping, or by transforms of other packages."""
 
     mapping_schema: (
         Annotated[
@@ -147,10 +150,10 @@ class ExtensionConfig(Section):
     """A STAC extension that is added to every item."""
 
     name: Text
-    """The name of the extension, as alternate-assets."""
+    """The name of the extension, such as alternate-assets."""
 
     config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """What the extension needs to know."""
+    """The settings of the extension."""
 
     @field_validator("config")
     @classmethod
@@ -159,19 +162,19 @@ class ExtensionConfig(Section):
 
 
 class Validation(Section):
-    """How items are judged before they are published."""
+    """How items are validated before they are published."""
 
     level: Literal["strict", "lenient"] = "strict"
     """strict: an invalid item goes to quarantine; lenient: it is published and reported."""
 
     schemas: Annotated[tuple[Text, ...], AfterValidator(_each_once)] = ()
-    """Addresses or paths of further JSON schemas that every item must fulfil."""
+    """URLs or paths of further JSON Schemas that every item must pass."""
 
     schema_dirs: Annotated[tuple[Text, ...], AfterValidator(_each_once)] = ()
-    """Folders with schemas, laid out as <host>/<path>, looked into before the packaged ones and the network."""
+    """Folders with schemas, with the layout <host>/<path>; searched before the packaged schemas and the network."""
 
     offline: bool = False
-    """true: schemas are never fetched; items that need an unknown one count as unchecked."""
+    """true: schemas are never downloaded; items that need an unknown schema count as unchecked."""
 
 
 def _output_format(value: str) -> str:
@@ -187,20 +190,20 @@ OutputFormat = Annotated[
 
 
 class OutputConfig(Section):
-    """Where the catalog is published, and as what."""
+    """Where the catalog is published, and in which formats."""
 
     path: Location = "./data"
-    """A folder, or a bucket as s3://…, gs://… or az://…; everything is kept below it."""
+    """A folder, or a bucket as s3://…, gs://… or az://…; all files are stored below it."""
 
     format: Annotated[tuple[OutputFormat, ...], Field(min_length=1), AfterValidator(_each_once)] = ("parquet",)
     """The formats to publish in."""
 
     organize_by: Literal["collection"] = "collection"
-    """How the published files are laid out."""
+    """The layout of the published files."""
 
 
 class Partitions(Section):
-    """How the time of each collection is cut."""
+    """How each collection is cut into partitions by time."""
 
     by: PartitionBy = "month"
     """The length of one partition."""
@@ -212,55 +215,55 @@ class Partitions(Section):
     """A moment in the last partition; without it, `source.filters.temporal.end_date`, else the present."""
 
     per_run: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] | None = None
-    """How many partitions one Dagster run takes in a backfill; more suit sparse collections."""
+    """The number of partitions of one Dagster run in a backfill; a greater number suits collections with few items."""
 
 
 class Sync(Section):
-    """How the catalog is kept in step with its source."""
+    """How the catalog is kept up to date with its source."""
 
     every_minutes: Annotated[float, Field(ge=0.05, le=525_600), NOT_BOOL] = 15
-    """Minutes between two looks at the source."""
+    """Minutes between two sync checks."""
 
     latest_windows: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] = 2
-    """How many of the newest partitions each look covers; older ones take turns."""
+    """How many of the latest partitions each sync check probes; older ones are probed in turn."""
 
     request_budget: Annotated[int, Field(ge=1, le=100_000), NOT_BOOL] = 60
-    """About how many requests one look may cost; what it pays for is compared, and the next look goes on from there."""
+    """About how many requests one sync check may use; the next check continues where the budget ended."""
 
     overlap_minutes: Annotated[float, Field(ge=0, le=525_600), NOT_BOOL] = 60
-    """How far behind the newest known update each look starts: updates become visible late, and clocks differ."""
+    """Minutes before the watermark from which changes are requested: updates become visible late, and clocks differ."""
 
     delete_threshold: Annotated[float, Field(ge=0, le=1), NOT_BOOL] = 0.1
-    """The share of a partition's items above which deletions at the source wait until a person confirms them."""
+    """The share of a partition's items above which deletions at the source await a person's approval."""
 
 
 class Processing(Section):
-    """How hard the source is worked."""
+    """Limits for requests to the source."""
 
     concurrency: Annotated[int, Field(ge=1, le=64), NOT_BOOL] = 5
-    """Requests under way at the same time."""
+    """The greatest number of requests at the same time."""
 
     rate_limit: Annotated[float, Field(gt=0, le=10_000), NOT_BOOL] | None = None
-    """Requests a second at most; without it, as many as `concurrency` allows."""
+    """The greatest number of requests a second; without it, as many as `concurrency` allows."""
 
     retry_max_attempts: Annotated[int, Field(ge=1, le=50), NOT_BOOL] = 5
-    """How often a request is tried in all, the first time included."""
+    """The number of tries of a request, including the first one."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=3600), NOT_BOOL] = 60
     """Seconds until one request counts as failed."""
 
     page_size: Annotated[int, Field(ge=1, le=10_000), NOT_BOOL] | None = None
-    """Items a page to ask for; without it, what suits the source."""
+    """Items a page; without it, a number that suits the source."""
 
 
 class Logging(Section):
-    """What is logged, and where to."""
+    """The level and the file of the log."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least important messages that are still logged."""
+    """The lowest level that is logged."""
 
     file: Text | None = None
-    """A file to log to besides the terminal; it is appended to, and its folders are made."""
+    """A log file, in addition to the terminal; it is appended to, and its folders are created."""
 
 
 def _member(value: Any, *names: str) -> Any:
@@ -277,42 +280,42 @@ def _hashed(value: Any) -> str | None:
 
 
 class Workflow(Section):
-    """A catalog to keep true: where its items come from, what is done to them, and where they are published."""
+    """A catalog to keep up to date: where its items come from, how they are changed, and where they are published."""
 
     workflow: WorkflowInfo
-    """What the workflow is called, and whose it is."""
+    """The name and the owners of the workflow."""
 
     source: SourceConfig
     """Where the items come from."""
 
     transformation: Transformation | None = None
-    """How items are rewritten; without it, they are not."""
+    """How items are changed; without it, they are not."""
 
     extensions: tuple[ExtensionConfig, ...] = ()
     """STAC extensions that are added to every item, in this order."""
 
     validation: Validation = Field(default_factory=Validation)
-    """How items are judged before they are published."""
+    """How items are validated before they are published."""
 
     output: OutputConfig = Field(default_factory=OutputConfig)
-    """Where the catalog is published, and as what."""
+    """Where the catalog is published, and in which formats."""
 
     partitions: Partitions = Field(default_factory=Partitions, validate_default=True)
-    """How the time of each collection is cut."""
+    """How each collection is cut into partitions by time."""
 
     sync: Sync = Field(default_factory=Sync)
-    """How the catalog is kept in step with its source."""
+    """How the catalog is kept up to date with its source."""
 
     processing: Processing = Field(default_factory=Processing)
-    """How hard the source is worked."""
+    """Limits for requests to the source."""
 
     logging: Logging = Field(default_factory=Logging)
-    """What is logged, and where to."""
+    """The level and the file of the log."""
 
     @model_validator(mode="before")
     @classmethod
     def _start_somewhere(cls, data: Any) -> Any:
-        # A field validator would see this only once `source` is valid; every problem is to be told at once.
+        # A field validator would see this only if `source` is valid, but all problems are reported at once.
         if not isinstance(data, dict) or _member(data, "source", "filters", "temporal", "start_date") is not None:
             return data
         partitions = data.get("partitions")
@@ -344,17 +347,17 @@ class Workflow(Section):
         return self.source.collections
 
     def scheme(self) -> PartitionScheme:
-        """How the time of each collection is cut: by `partitions`, and where it is silent, by the temporal filter."""
+        """The partitions of each collection, from `partitions`, with defaults from the temporal filter."""
         temporal = self.source.filters.temporal
         start = self.partitions.start or temporal.start_date
-        assert start is not None, "a workflow without a start is refused when it is read"
+        assert start is not None, "a workflow without a start cannot be loaded"
         return PartitionScheme(self.partitions.by, start, self.partitions.end or temporal.end_date)
 
     def section_hash(self, *names: str, leaving_out: Mapping[str, set[str]] = _NOTHING) -> str:
-        """16 hex digits that change when one of these top-level sections changes, for code versions.
+        """16 hex digits that change if one of these top-level sections changes, for code versions.
 
-        `leaving_out` names, by section, members that do not count. Defaults count as absent, and secrets are left out:
-        a new password changes nothing.
+        `leaving_out` lists members, by section, that do not count. A default counts as absent, and secrets do not
+        count, so a new password changes nothing.
 
         Raises:
             ValueError: there is no section of that name.

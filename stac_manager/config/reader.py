@@ -1,6 +1,6 @@
-"""From a file to a tree of YAML nodes. Nothing is constructed here, so no tag of a file can run code.
+"""Read a file as a tree of YAML nodes. No objects are constructed here, so no tag of a file can run code.
 
-Plain values mean what they mean in YAML 1.2, as editors read it: `2024-01-01`, `on` and `no` are texts, `010` is ten.
+Plain values have their meaning in YAML 1.2, as in editors: `2024-01-01`, `on` and `no` are texts, `010` is ten.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from stac_manager.errors import ConfigError, Problem
 __all__ = ["INT", "MAX_DEPTH", "TAG_PREFIX", "read_tree", "resolve_plain"]
 
 MAX_BYTES = 1 << 20
-"""The largest workflow file that is read; real ones are a few KB, one with a detailed geometry some 100 KB."""
+"""The greatest size of a workflow file; real ones have a few KB, one with a detailed geometry about 100 KB."""
 
 MAX_DEPTH = 50
-"""How deep lists and mappings may be nested."""
+"""How deep lists and mappings may be nested; it protects against a stack overflow."""
 
 TAG_PREFIX = "tag:yaml.org,2002:"
 
@@ -35,11 +35,11 @@ _PLAIN: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("int", INT),
     ("float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)),
 )
-"""What plain scalars mean; the first that matches the whole counts. Source: YAML 1.2.2 section 10.3.2."""
+"""The types of plain scalars; the first full match counts. Source: YAML 1.2.2 section 10.3.2."""
 
 
 def resolve_plain(text: str) -> Kind:
-    """What a plain scalar is in YAML 1.2's core schema, but for infinity and NaN, which JSON does not have."""
+    """The type of a plain scalar in YAML 1.2's core schema, without infinity and NaN, which JSON does not have."""
     for kind, pattern in _PLAIN:
         if pattern.fullmatch(text):
             return kind
@@ -67,7 +67,7 @@ def read_tree(path: str | os.PathLike[str]) -> Node:
     """The node tree of the one YAML document in a file.
 
     Raises:
-        ConfigError: with the one problem that keeps the file from being read.
+        ConfigError: the file cannot be read; the error has the one problem.
     """
     file = os.fspath(path)
     text = _text(file, _bytes(file))
@@ -150,7 +150,7 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
 
 def _syntax_failure(file: str, error: yaml.MarkedYAMLError) -> ConfigError:
     said = f"{error.context or ''} {error.problem or ''}"
-    # What is never closed shows at the end of the file; the person has to look where it begins.
+    # An unclosed quote or bracket is detected at the end of the file; the problem gives the line where it begins.
     begun = error.context_mark if re.search(r"stream end|end of stream|expected ':'", said) else None
     mark = begun or error.problem_mark
     line = mark.line + 1 if mark else None

@@ -1,4 +1,4 @@
-"""The workflow file's JSON Schema, for editors: `python -m stac_manager.config.schema` writes it anew."""
+"""The workflow file's JSON Schema, for editors: `python -m stac_manager.config.schema` writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stac_manager.config.model import Workflow
 __all__ = ["SCHEMA_FILE", "workflow_json_schema"]
 
 SCHEMA_FILE = Path(__file__).with_name("workflow.schema.json")
-"""Where the generated schema is kept."""
+"""The file of the generated schema."""
 
 _VARIABLE = {"$ref": "#/$defs/Variable"}
 _TOLD_OUTSIDE = ("description", "default")
@@ -25,7 +25,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def workflow_json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a workflow file as it is written, so with variables in place of values."""
+    """The JSON Schema (draft 2020-12) of a workflow file as a user writes it, so values may be variables."""
     generated = Workflow.model_json_schema(mode="validation", schema_generator=_Generator)
     definitions: dict[str, Any] = generated.pop("$defs")
     for section in (generated, *definitions.values()):
@@ -33,7 +33,7 @@ def workflow_json_schema() -> dict[str, Any]:
         for name, value in section.get("properties", {}).items():
             section["properties"][name] = value if name == "type" else _or_variable(value)
     definitions["Variable"] = {
-        "description": "A text with a value from the environment in it.",
+        "description": "A text that contains a value from the environment.",
         "type": "string",
         "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}",
     }
@@ -61,12 +61,12 @@ def _or_variable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_narrow(schema: dict[str, Any]) -> bool:
-    """Whether a scalar is bound to more than being a text, so that `${NAME}` would not fulfil it."""
+    """Whether a scalar must be more than a text, so that `${NAME}` would not be valid."""
     return bool(schema.get("type") in ("integer", "number", "boolean") or {"enum", "const", "pattern"} & schema.keys())
 
 
 def main() -> None:
-    """Write the schema file anew."""
+    """Write the schema file."""
     SCHEMA_FILE.write_text(json.dumps(workflow_json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

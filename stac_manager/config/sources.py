@@ -1,4 +1,4 @@
-"""Where items come from: one section per type of source, and how each proves who asks."""
+"""The sections of sources, one for each type, and of their credentials."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ApiKeyAuth(Section):
     """The key, best as ${NAME} from the environment."""
 
     name: Text = "X-API-Key"
-    """The header or query parameter that carries the key."""
+    """The name of the header or query parameter for the key."""
 
     send_as: Literal["header", "query"] = "header"
     """Where the key goes."""
@@ -90,14 +90,14 @@ class OAuth2Auth(Section):
     """The client's secret, best as ${NAME} from the environment."""
 
     scope: Text | None = None
-    """The scope to ask for, where the provider wants one."""
+    """The scope to request, if the provider needs one."""
 
 
 Auth = Annotated[BearerAuth | BasicAuth | ApiKeyAuth | OAuth2Auth, Field(discriminator="type")]
 
 
 class BaseSourceConfig(Section):
-    """What every source of items has; the section of a plugin's source type derives from this too."""
+    """The base of all source sections; the section of a plugin's source type derives from it too."""
 
     type: str
     """The type of source."""
@@ -106,7 +106,7 @@ class BaseSourceConfig(Section):
     """The exact ids of the collections; `stac-manager discover-collections` lists what a catalog has."""
 
     filters: Filters = Field(default_factory=Filters)
-    """Which items of the collections are wanted; without filters, all of them."""
+    """Which items of the collections to fetch; without filters, all of them."""
 
     @property
     def address(self) -> str:
@@ -121,10 +121,10 @@ class StacApiConfig(BaseSourceConfig):
     """The type of source."""
 
     catalog_url: HttpUrl
-    """The root of the API, as https://earth-search.aws.element84.com/v1."""
+    """The root of the API, such as https://earth-search.aws.element84.com/v1."""
 
     profile: Text | None = None
-    """A provider whose limits, page size and quirks are known by name."""
+    """The name of a provider with known limits, page size and peculiarities."""
 
     auth: Auth | None = None
     """How search requests are authorised; without it, they are anonymous."""
@@ -142,7 +142,7 @@ class StaticCatalogConfig(BaseSourceConfig):
     """The type of source."""
 
     catalog_url: Text
-    """The address or the path of the root, as https://example.org/catalog.json."""
+    """The URL or the path of the root, such as https://example.org/catalog.json."""
 
     auth: Auth | None = None
     """How requests are authorised; without it, they are anonymous."""
@@ -154,16 +154,16 @@ class StaticCatalogConfig(BaseSourceConfig):
 
 
 class LocalFilesConfig(BaseSourceConfig):
-    """Tables or item files in folders that this machine can read."""
+    """Tables or item files in local folders."""
 
     type: Literal["local_files"]
     """The type of source."""
 
     paths: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Files, or patterns of files, as tables/*.csv."""
+    """Files, or patterns of files, such as tables/*.csv."""
 
     format: Literal["csv", "json", "ndjson", "parquet"] | None = None
-    """How the files are read; without it, by the ending of their names."""
+    """The format of the files; without it, their endings decide."""
 
     @property
     def address(self) -> str:
@@ -172,16 +172,16 @@ class LocalFilesConfig(BaseSourceConfig):
 
 
 class RasterFilesConfig(BaseSourceConfig):
-    """Rasters whose headers tell what their items hold."""
+    """Rasters, whose headers give the metadata of the items."""
 
     type: Literal["raster_files"]
     """The type of source."""
 
     paths: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Rasters, or patterns of rasters, as scenes/**/*.tif."""
+    """Rasters, or patterns of rasters, such as scenes/**/*.tif."""
 
     base_href: Location | None = None
-    """What the links to the rasters start with, where that is not the path they are read from."""
+    """The start of the links to the rasters, if it is not the path they are read from."""
 
     @property
     def address(self) -> str:
@@ -190,7 +190,7 @@ class RasterFilesConfig(BaseSourceConfig):
 
 
 class Pagination(Section):
-    """How a JSON API hands out its records in pages."""
+    """How a JSON API returns its records in pages."""
 
     style: Literal["none", "page", "offset", "link"] = "none"
     """By page number, by offset, by a link to the next page, or everything at once."""
@@ -209,16 +209,16 @@ class JsonApiConfig(BaseSourceConfig):
     """The type of source."""
 
     url: HttpUrl
-    """Where the records are asked for."""
+    """The URL of the records."""
 
     records: Text | None = None
-    """The path to the list of records in an answer, as data.results; without it, the answer is the list."""
+    """The path to the list of records in an answer, such as data.results; without it, the answer is the list."""
 
     parameters: dict[str, str] = Field(default_factory=dict)
-    """Query parameters that every request carries."""
+    """Query parameters of every request."""
 
     pagination: Pagination = Field(default_factory=Pagination)
-    """How the records are cut into pages."""
+    """How the API returns the records in pages."""
 
     auth: Auth | None = None
     """How requests are authorised; without it, they are anonymous."""
@@ -234,7 +234,7 @@ def _type_of_source(value: Any) -> Any:
 
 
 def _of_plugin(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """A source type that an entry point adds is checked by the model that comes with it."""
+    """Validate a source type of an entry point by its own model."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in SOURCES.plugin_names:
         return handler(value)

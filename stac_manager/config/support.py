@@ -1,4 +1,4 @@
-"""What this version does of all that a workflow file can ask for; the rest is refused by name, never ignored."""
+"""The features of a workflow file that this version supports; others are reported by name, never ignored."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ABSENT: tuple[tuple[Where, str, str], ...] = (
 
 
 def unsupported(workflow: Workflow) -> list[tuple[Where, str]]:
-    """What a workflow asks for and this version does not do: where, and a sentence that says what it does instead."""
+    """The features of a workflow that this version does not support: the path, and a sentence with the alternative."""
     return unsupported_in(workflow.model_dump(exclude_defaults=True))
 
 
 def unsupported_in(data: Mapping[str, Any]) -> list[tuple[Where, str]]:
-    """The same for the plain data of a workflow file, which may have other faults as well."""
+    """The same for the plain data of a workflow file, which may have other problems too."""
     return list(_refused(data))
 
 

@@ -196,7 +196,7 @@ def test_the_ledger_check_recounts_the_files(site: Site, stage: str) -> None:
     outcome = run_check("ledger_balances", site.chain.storage, wrong)
     assert not outcome.passed
     assert outcome.blocking
-    assert "the files hold 3 items" in outcome.description
+    assert "the files have 3 items" in outcome.description
 
 
 def test_a_ledger_that_does_not_balance_is_refused() -> None:

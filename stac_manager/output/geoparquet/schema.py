@@ -176,7 +176,7 @@ class Layout:
 def layout_of(tree: Node, is_widened: Callable[[Path], bool] = lambda _: False) -> Layout:
     """The columns of a tree without conflicts.
 
-    `is_widened` says of a column of integers whether the file shall hold it as double. Integers beyond 2^53 stay.
+    `is_widened` decides whether a column of integers is written as double; integers beyond 2^53 never are.
 
     Order: the members of an item first, then the properties by name; members of objects by name.
     """
