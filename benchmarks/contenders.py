@@ -1,4 +1,4 @@
-"""One contender, one task, one process: prints seconds, peak memory and what it made, as JSON.
+"""One contender, one task, one process: prints seconds, peak memory and the number of results, as JSON.
 
 python -m benchmarks.contenders fetch-ours http://127.0.0.1:8990 /tmp/out.ndjson
 """
@@ -76,7 +76,7 @@ def parquet_stac_geoparquet(source: str, target: str) -> int:
 
 
 def parquet_rustac(source: str, target: str) -> int:
-    """Its own command line, which is faster than reading and writing through Python."""
+    """The command of rustac, which is faster than its Python interface."""
     program = str(Path(sys.executable).parent / "rustac")
     subprocess.run([program, "translate", source, target], check=True)
     return _rows(target)
@@ -92,7 +92,7 @@ def validate_ours(source: str, schema_dir: str) -> int:
 
 
 def sync_ours(workflow: str, mode: str) -> int:
-    """The whole chain, all stages, by the command."""
+    """All stages of the chain, with the command `stac-manager`."""
     from stac_manager.cli import run
 
     summary = Path(workflow).with_suffix(".json")

@@ -244,14 +244,14 @@ async def _search_post(request: web.Request) -> web.Response:
 
 def _page(request: web.Request, query: dict[str, Any]) -> web.Response:
     off = {member for name, member in _ASKED_BY.items() if name not in request.app[_EXTENSIONS]}
-    heard = {name: value for name, value in query.items() if name not in off}
+    honoured = {name: value for name, value in query.items() if name not in off}
     try:
-        found = request.app[_CATALOG].search(heard)
+        found = request.app[_CATALOG].search(honoured)
         limit = min(int(query.get("limit", 10)), MAX_LIMIT)
         offset = int(str(query.get("token", "next:0")).removeprefix("next:"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _error(str(error)) from None
-    fields = heard.get("fields") or {}
+    fields = honoured.get("fields") or {}
     features = [_cut(_with_item_links(request, item), fields) for item in found[offset : offset + limit]]
     page = {
         "type": "FeatureCollection",

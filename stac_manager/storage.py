@@ -150,14 +150,14 @@ class Storage:
 
     def remove_orphans(self, key: str) -> None:
         """Remove what killed writers left of a key. Call it only while nothing else writes this key."""
-        with self._failing("swept", key):
+        with self._failing("cleaned up", key):
             if self._local:
                 path = self._path(key)
                 _remove_orphans(path.parent, path.name)
 
     def remove_orphans_in(self, folder: str) -> None:
         """Remove what killed writers left directly in a folder. Call it only while nothing else writes there."""
-        with self._failing("swept", folder):
+        with self._failing("cleaned up", folder):
             if self._local:
                 _remove_orphans(self._path(folder) if folder else self._local, None)
 

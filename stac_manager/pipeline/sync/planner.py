@@ -357,7 +357,7 @@ class SyncPlanner:
         try:
             is_stale, requests = differs(self._chain.raw, partition, self._seconds_left)
         except TimeoutError:
-            self._add(partition, "scan", "takes too long to compare in one look, so it is read again")
+            self._add(partition, "scan", "takes too long to compare in one sync check, so it is scanned")
             raise
         if is_stale:
             self._add(partition, "scan", "the source has something else than is here")

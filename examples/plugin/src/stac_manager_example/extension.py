@@ -11,14 +11,14 @@ from stac_manager.items import Item, loads
 
 
 class AssetCountConfig(StepConfig):
-    """What the extension needs to know."""
+    """The settings of the extension."""
 
     labels: Path | None = None
     """A JSON file: number of assets -> a label. Its content counts as part of the workflow."""
 
 
 class AssetCount(Extension):
-    """Sets `count:assets`, and `count:label` where there is a file of labels."""
+    """Sets `count:assets`, and `count:label` if there is a file of labels."""
 
     Config = AssetCountConfig
     schema_uri = "https://example.com/asset-count/v1.0.0/schema.json"
@@ -30,7 +30,7 @@ class AssetCount(Extension):
 
     @classmethod
     def files(cls, config: StepConfig) -> Sequence[Path]:
-        """The file of labels: when it changes, the stage is made anew."""
+        """The file of labels: when it changes, the stage is stale."""
         assert isinstance(config, AssetCountConfig)
         return [config.labels] if config.labels else []
 

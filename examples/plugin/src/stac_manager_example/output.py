@@ -12,7 +12,7 @@ class Footprints(Output):
     name = "footprints"
 
     def write(self, job: PartitionJob) -> OutputResult:
-        """The files of a partition; a file of an item that is gone is not named any more, so it is removed."""
+        """The files of a partition; the file of a deleted item is not listed any more, so it is removed."""
         folder = f"published/{safe_name(job.collection_id)}/footprints/{job.partition}"
         table = job.folder / "ids.csv"
         files = []

@@ -27,7 +27,7 @@ class NdjsonFileConfig(BaseSourceConfig):
 
 
 class NdjsonFile:
-    """Reads every line as an item; what is none comes as a rejected item."""
+    """Reads every line as an item; a line that is no item becomes a rejected item."""
 
     host = ""
 
@@ -35,11 +35,11 @@ class NdjsonFile:
         self._path, self._collection_id = path, collection_id
 
     def collection(self) -> dict[str, Any]:
-        """A file of items tells nothing of their collection but its id."""
+        """The collection; a file of items has only its id."""
         return {"id": self._collection_id}
 
     async def fingerprint(self) -> str:
-        """By size and time of change, so that a file that did not change is not read again."""
+        """The size and the modification time, so that an unchanged file is not read again."""
         try:
             found = self._path.stat()
         except OSError as error:
@@ -62,7 +62,7 @@ class _NdjsonFileType:
     config = NdjsonFileConfig
 
     def build(self, workflow: Workflow, collection: str) -> NdjsonFile:
-        """The source of a collection, as the workflow describes it."""
+        """The source of a collection, as the workflow configures it."""
         source = workflow.source
         assert isinstance(source, NdjsonFileConfig)
         return NdjsonFile(source.path, collection)
