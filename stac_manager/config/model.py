@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -100,30 +100,36 @@ class WorkflowInfo(Section):
     """Who answers for the catalog: e-mail addresses, or teams as team:name."""
 
 
-def _step_config(registry: Registry[Any], config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    """The config of a step as its own model takes it; a name that is not known is told elsewhere."""
-    name = info.data.get("name")
-    if isinstance(name, str) and name in registry:
-        try:
-            registry.get(name).Config.model_validate(config)
-        except ValidationError as error:
-            raise relocated(error) from None
-    return config
+class _StepConfig(Section):
+    """A step by its name, with a config that the step's own model checks."""
 
-
-class TransformConfig(Section):
-    """A transform that every item passes."""
+    registry: ClassVar[Registry[Any]]
 
     name: Text
-    """The name of the transform."""
+    """The name of the step."""
 
     config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """What the transform needs to know."""
+    """What the step needs to know."""
 
     @field_validator("config")
     @classmethod
     def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _step_config(TRANSFORMS, config, info)
+        name = info.data.get("name")
+        if isinstance(name, str) and name in cls.registry:
+            try:
+                cls.registry.get(name).Config.model_validate(config)
+            except ValidationError as error:
+                raise relocated(error) from None
+        return config  # a name that is not known is told elsewhere
+
+
+class TransformConfig(_StepConfig):
+    """A transform that every item passes."""
+
+    registry = TRANSFORMS
+
+    name: Text
+    """The name of the transform."""
 
 
 class Transformation(Section):
@@ -143,19 +149,13 @@ class Transformation(Section):
     """Transforms by name, applied in this order."""
 
 
-class ExtensionConfig(Section):
+class ExtensionConfig(_StepConfig):
     """A STAC extension that is added to every item."""
+
+    registry = EXTENSIONS
 
     name: Text
     """The name of the extension, as alternate-assets."""
-
-    config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """What the extension needs to know."""
-
-    @field_validator("config")
-    @classmethod
-    def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _step_config(EXTENSIONS, config, info)
 
 
 class Validation(Section):
