@@ -28,8 +28,8 @@ _LOCK_NAME = ".stac-manager.lock"
 _JUST_MADE = 60.0
 _LEFT_UNLOCKED = 86_400.0
 
-_sweeping = threading.Lock()
-_swept = False
+_removing = threading.Lock()
+_removed = False
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         StorageError: there is no room for it.
     """
-    _sweep_once()
+    _remove_left_over_once()
     try:
         outer, lock = _make()
     except OSError as error:
@@ -75,20 +75,20 @@ def _remove(outer: Path) -> None:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _sweep_once() -> None:
-    global _swept
-    with _sweeping:
-        if _swept:
+def _remove_left_over_once() -> None:
+    global _removed
+    with _removing:
+        if _removed:
             return
-        _swept = True
+        _removed = True
         with suppress(OSError):
             for folder in Path(tempfile.gettempdir()).iterdir():
                 if _NAME.fullmatch(folder.name):
                     with suppress(OSError):
-                        _sweep(folder)
+                        _remove_left_over(folder)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_left_over(folder: Path) -> None:
     """Remove a folder if it is this user's and no process uses it."""
     found = folder.lstat()
     age = time.time() - found.st_mtime

@@ -66,7 +66,7 @@ def _file_of(target: str, source: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spooled:
+class _Buffered:
     """An item under its collection and id."""
 
     id: str
@@ -78,11 +78,11 @@ def _distinct(run: Run, items: Iterable[Item]) -> Iterator[Item]:
     """The items, each once, where the first of its id stood; counts the others as duplicates."""
     with DedupBuffer() as spool:
         for batch in batched(items, 256):
-            spool.add(map(_spooled, batch))
+            spool.add(map(_buffered, batch))
         run.summary.duplicates = spool.received - len(spool)
         yield from (loads(line) for _, line in spool.as_they_came())
 
 
-def _spooled(item: Item) -> _Spooled:
+def _buffered(item: Item) -> _Buffered:
     key = dumps([item.get("collection"), item["id"]]).decode()
-    return _Spooled(key, sortable_time(item["properties"].get("updated")), dumps(item))
+    return _Buffered(key, sortable_time(item["properties"].get("updated")), dumps(item))

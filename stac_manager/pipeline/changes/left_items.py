@@ -47,14 +47,14 @@ class LeftItems:
         with IngestModule(source) as found:
             found.find(missing)
             self._require_ids(found)
-            targets = {item_id: self._home(item_id, item) for item_id, item in _items_of(found)}
+            targets = {item_id: self._target(item_id, item) for item_id, item in _items_of(found)}
         return {**dict.fromkeys(targets), **self._retained(targets)}
 
     def of_those_that_came(self, moved_out: Iterable[BufferedItem]) -> dict[str, str]:
         """Which items of the last generation came, belong elsewhere now, and stay as yet; and where they belong."""
-        return self._retained({item_id: self._home(item_id, loads(line)) for item_id, line in moved_out})
+        return self._retained({item_id: self._target(item_id, loads(line)) for item_id, line in moved_out})
 
-    def _home(self, item_id: str, item: Item) -> str | None:
+    def _target(self, item_id: str, item: Item) -> str | None:
         if self._is_left_out(item):
             raise IncompleteError(
                 f"{self.collection} {self.partition}: the source has {item_id!r}, but left it out of its window; "
