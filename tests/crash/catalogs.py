@@ -96,7 +96,7 @@ class Source:
 
     def _change(self, chance: Random) -> None:
         self.hours += 1
-        valid = [one for one in self.items if one["assets"] and "huge" not in one]
+        valid = [one for one in self.items if one["assets"] is not None and "huge" not in one]
         changed, broken, moved, gone = chance.sample(valid, 4)
         self._update(changed, cloud=self.hours)
         self._update(broken)["assets"] = None
