@@ -32,7 +32,7 @@ _LEFT_UNLOCKED = 86_400.0
 """Seconds after which a folder without a lock file counts as left by a process killed while it made the folder."""
 
 _removing = threading.Lock()
-_leftovers_removed = False
+_removed = False
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         StorageError: there is no room for it.
     """
-    _remove_leftovers_once()
+    _remove_left_over_once()
     try:
         outer, lock = _make()
     except OSError as error:
@@ -78,20 +78,20 @@ def _remove(outer: Path) -> None:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _remove_leftovers_once() -> None:
-    global _leftovers_removed
+def _remove_left_over_once() -> None:
+    global _removed
     with _removing:
-        if _leftovers_removed:
+        if _removed:
             return
-        _leftovers_removed = True
+        _removed = True
         with suppress(OSError):
             for folder in Path(tempfile.gettempdir()).iterdir():
                 if _NAME.fullmatch(folder.name):
                     with suppress(OSError):
-                        _remove_leftover(folder)
+                        _remove_left_over(folder)
 
 
-def _remove_leftover(folder: Path) -> None:
+def _remove_left_over(folder: Path) -> None:
     """Remove a folder if it is this user's and no process uses it."""
     found = folder.lstat()
     age = time.time() - found.st_mtime

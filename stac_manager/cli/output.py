@@ -66,7 +66,7 @@ def _file_of(target: str, source: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _BufferedItem:
+class _Buffered:
     """An item with its collection and id as the key."""
 
     id: str
@@ -83,6 +83,6 @@ def _distinct(run: Run, items: Iterable[Item]) -> Iterator[Item]:
         yield from (loads(line) for _, line in buffer.as_they_came())
 
 
-def _buffered(item: Item) -> _BufferedItem:
+def _buffered(item: Item) -> _Buffered:
     key = dumps([item.get("collection"), item["id"]]).decode()
-    return _BufferedItem(key, sortable_time(item["properties"].get("updated")), dumps(item))
+    return _Buffered(key, sortable_time(item["properties"].get("updated")), dumps(item))

@@ -13,7 +13,7 @@ from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.config import Workflow
 from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, run_check
-from stac_manager.pipeline.state.manifest import STAGES, StagePartition
+from stac_manager.pipeline.state.manifest import all_stages
 from stac_manager.pipeline.sync import SyncPlanner
 from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select, sync
 from stac_manager.pipeline.sync.targeted import fetch_items_into, locate, published_in
@@ -247,14 +247,8 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
 def _keep_failures(run: Run, storage: Storage, result: PartitionResult) -> None:
     if result.error:
         return
-    stage_partitions = (
-        StagePartition(collection=result.collection, stage=stage, partition=result.partition) for stage in STAGES
-    )
-    records = (
-        record
-        for stage_partition in stage_partitions
-        for record in read_rejected(storage, stage_partition.read(storage))
-    )
+    places = all_stages(result.collection, result.partition)
+    records = (record for place in places for record in read_rejected(storage, place.read(storage)))
     for record in records:
         run.summary.failed += 1
         run.keep_failure(record)

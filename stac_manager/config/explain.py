@@ -91,19 +91,19 @@ def _known_keys(error: _Error) -> str:
     guess = _guess(error)
     if guess:
         return f"a known key; did you mean `{guess}`?"
-    home = _path_of_key(str(error.where[-1]), Workflow)
+    home = _section_with(str(error.where[-1]), Workflow)
     if home:
         return f"it below `{home}`"
     return f"one of {_choices(error.owner.model_fields if error.owner else ())}"
 
 
-def _path_of_key(name: str, section: type[Section], above: str = "") -> str | None:
+def _section_with(name: str, section: type[Section], above: str = "") -> str | None:
     """The first mapping of a workflow that has a key of this name, such as `source.filters`."""
     inner = [(above + key, part) for key, field in section.model_fields.items() for part in _sections(field.annotation)]
     for where, part in inner:
         if name in part.model_fields:
             return where
-    return next((home for where, part in inner if (home := _path_of_key(name, part, f"{where}."))), None)
+    return next((home for where, part in inner if (home := _section_with(name, part, f"{where}."))), None)
 
 
 def _nearest(text: str, names: Iterable[str]) -> str | None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -103,30 +103,36 @@ class WorkflowInfo(Section):
     """The owners of the catalog: e-mail addresses, or teams as team:name."""
 
 
-def _step_config(registry: Registry[Any], config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    """The config of a step, validated by the step's own model; `config.support` reports an unknown name."""
-    name = info.data.get("name")
-    if isinstance(name, str) and name in registry:
-        try:
-            registry.get(name).Config.model_validate(config)
-        except ValidationError as error:
-            raise relocated(error) from None
-    return config
+class _StepConfig(Section):
+    """A step, by its name, with a config that the step's own model validates."""
 
-
-class TransformConfig(Section):
-    """A transform that is applied to every item."""
+    registry: ClassVar[Registry[Any]]
 
     name: Text
-    """The name of the transform."""
+    """The name of the step."""
 
     config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """The settings of the transform."""
+    """The settings of the step."""
 
     @field_validator("config")
     @classmethod
     def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _step_config(TRANSFORMS, config, info)
+        name = info.data.get("name")
+        if isinstance(name, str) and name in cls.registry:
+            try:
+                cls.registry.get(name).Config.model_validate(config)
+            except ValidationError as error:
+                raise relocated(error) from None
+        return config  # `config.support` reports an unknown name
+
+
+class TransformConfig(_StepConfig):
+    """A transform that is applied to every item."""
+
+    registry = TRANSFORMS
+
+    name: Text
+    """The name of the transform."""
 
 
 class Transformation(Section):
@@ -146,19 +152,13 @@ class Transformation(Section):
     """Transforms by name, applied in this order."""
 
 
-class ExtensionConfig(Section):
+class ExtensionConfig(_StepConfig):
     """A STAC extension that is added to every item."""
+
+    registry = EXTENSIONS
 
     name: Text
     """The name of the extension, such as alternate-assets."""
-
-    config: dict[str, Any] = Field(default_factory=dict, validate_default=True)
-    """The settings of the extension."""
-
-    @field_validator("config")
-    @classmethod
-    def _as_its_model_says(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        return _step_config(EXTENSIONS, config, info)
 
 
 class Validation(Section):

@@ -13,7 +13,7 @@ from stac_manager.errors import LedgerError
 from stac_manager.items import Item, loads
 from stac_manager.output import Output
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
-from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.registry import CHECKS, OUTPUTS
@@ -90,7 +90,7 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 
 def _against_upstream(storage: Storage, manifest: Manifest, facts: dict[str, Any]) -> list[str]:
-    before = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition).upstream
+    before = manifest.stage_partition.upstream
     upstream = before.read(storage) if before else None
     if before is None:
         return []
@@ -202,8 +202,7 @@ def _schema_valid(storage: Storage, manifest: Manifest) -> CheckOutcome:
 
 def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """Every published item, read back from its file, equals the validated one."""
-    stage_partition = StagePartition(collection=manifest.collection, stage="validated", partition=manifest.partition)
-    validated = stage_partition.read(storage)
+    validated = manifest.stage_partition.at("validated").read(storage)
     if validated is None:
         return CheckOutcome("round_trip", False, "validated is missing, so there is nothing to compare with")
     rejected = {record["item_id"] for record in read_rejected(storage, manifest)}

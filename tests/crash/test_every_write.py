@@ -76,7 +76,7 @@ class Trial:
         for path in gone:
             shutil.copy(path, self.hit.data / folder)
         if gone and folder.parent.name == "published":
-            (self.hit.data / folder / "publishing").touch()
+            (self.hit.data / folder / "publish-intent").touch()
 
 
 @pytest.fixture(params=["full", "incremental"])

@@ -140,7 +140,7 @@ def test_what_lasts_is_survived_or_said(name: str) -> None:
     assert fault.happened
 
 
-def test_a_wait_in_milliseconds_is_heard_where_the_provider_means_that() -> None:
+def test_a_wait_in_milliseconds_is_honoured_where_the_provider_means_that() -> None:
     fault = Status(429, RETRY_AFTER["milliseconds"], when=When(times=1))
     found = fetched(FaultyApi(forty(), faults=[fault]), retry_after_unit="ms")
     assert found is not None
@@ -150,7 +150,7 @@ def test_a_wait_in_milliseconds_is_heard_where_the_provider_means_that() -> None
 @pytest.mark.parametrize("count", ["right", "absent"])
 @pytest.mark.parametrize("page_size", [7, 10])
 @pytest.mark.parametrize("page", [0, 1])
-def test_a_filter_that_some_pages_do_not_hear_hides_nothing(page: int, page_size: int, count: Any) -> None:
+def test_a_filter_that_some_pages_ignore_hides_nothing(page: int, page_size: int, count: Any) -> None:
     found = fetched(FaultyApi(forty(), count=count, faults=[Ignores(when=When(pages={page}))]), page_size)
     if found is not None:
         assert_whole(found, forty())

@@ -97,7 +97,7 @@ def test_items_that_do_not_pass_the_filters_are_not_found() -> None:
         SearchFilter(intersects={"type": "Polygon", "coordinates": [[[0, 40], [10, 40], [10, 50], [0, 50], [0, 40]]]}),
     ],
 )
-def test_a_place_that_is_not_heard_beside_ids_is_judged_by_the_items(wanted: SearchFilter) -> None:
+def test_a_spatial_filter_that_is_ignored_beside_ids_is_applied_to_the_items(wanted: SearchFilter) -> None:
     items = january_items(3)
     items[1]["bbox"], items[1]["geometry"]["coordinates"] = [100, 0, 100, 0], [100, 0]
 
@@ -125,7 +125,7 @@ def test_an_item_of_another_collection_with_the_same_id_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("answer", ["everything", "nothing"])
-def test_a_server_that_does_not_hear_ids_is_asked_for_one_item_after_the_other(answer: str) -> None:
+def test_a_server_that_ignores_ids_is_asked_for_one_item_after_the_other(answer: str) -> None:
     def forget(body: dict[str, Any]) -> None:
         if "ids" in body:
             body["ids"] = [] if answer == "everything" else ["-"]
@@ -156,7 +156,7 @@ def test_what_a_cut_page_leaves_out_is_asked_for_again() -> None:
         assert find(url, ["i0000", "i0001", "i0002", "gone"])[0] == ["i0000", "i0001", "i0002"]
 
 
-def test_counts_that_do_not_hear_the_query_prove_nothing() -> None:
+def test_counts_that_ignore_the_query_prove_nothing() -> None:
     def ignore(request: web.Request, document: dict[str, Any]) -> dict[str, Any]:
         return {**document, "numberMatched": 5} if "features" in document else document
 

@@ -134,7 +134,7 @@ def test_an_item_on_an_edge_belongs_to_the_window_that_starts_there() -> None:
     assert belongs_to(item, "2024-02", SCHEME)
 
 
-def test_an_offset_is_heard() -> None:
+def test_an_offset_is_honoured() -> None:
     assert belongs_to(make_item("i", "2024-02-01T00:30:00+01:00"), "2024-01", SCHEME)
 
 

@@ -282,7 +282,7 @@ def test_a_landing_page_that_is_none_is_refused_in_one_line(document: Any) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_an_honest_source_is_read_without_a_doubt() -> None:
+def test_an_honest_source_is_read_without_an_unproven_slice() -> None:
     with serve(app_with(january_items(4000))) as url, IngestModule(StacApiSource(url, "c", page_size=50)) as ingest:
         facts = ingest.fetch(JANUARY)
         assert len(ingest.items) == 4000

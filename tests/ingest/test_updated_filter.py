@@ -56,7 +56,7 @@ def source(url: str, **options: Any) -> StacApiSource:
     return StacApiSource(url, "c", http=HttpSettings(attempts=2), **options)
 
 
-def hears(url: str, window: Window = JANUARY, **options: Any) -> str | None:
+def detect(url: str, window: Window = JANUARY, **options: Any) -> str | None:
     return asyncio.run(source(url, **options).detect_updated_filter(window))
 
 
@@ -65,59 +65,59 @@ def newest(url: str, window: Window = JANUARY) -> datetime | None:
 
 
 @pytest.mark.parametrize("change", [None, get_only], ids=["POST", "GET"])
-def test_a_source_that_filters_by_updated_is_heard_to_do_so(change: Change | None) -> None:
+def test_a_source_that_filters_by_updated_is_detected(change: Change | None) -> None:
     with serve(app_with(updated_items(300), change)) as url:
-        assert hears(url) == "query"
+        assert detect(url) == "query"
 
 
 @pytest.mark.parametrize(
     "wanted",
     [SearchFilter(bbox=(0, 40, 10, 50)), SearchFilter(query={"datetime": {"lt": "2024-01-20T00:00:00Z"}})],
 )
-def test_the_workflows_filters_and_updated_are_heard_together(wanted: SearchFilter) -> None:
+def test_the_workflows_filters_and_updated_are_honoured_together(wanted: SearchFilter) -> None:
     with serve(app_with(updated_items(60))) as url:
-        assert hears(url, filter=wanted) == "query"
+        assert detect(url, filter=wanted) == "query"
 
 
 def test_a_query_that_names_updated_leaves_no_language() -> None:
     wanted = SearchFilter(query={"updated": {"lt": "2024-03-01T00:00:00Z"}})
     with serve(app_with(updated_items(60))) as url:
-        assert hears(url, filter=wanted) == "no"
+        assert detect(url, filter=wanted) == "no"
 
 
 def test_where_there_is_no_item_the_question_stays_open() -> None:
     with serve(app_with([])) as url:
-        assert hears(url) is None
+        assert detect(url) is None
 
 
 def test_one_known_item_without_updated_is_enough_for_no() -> None:
     items = updated_items(10)
     del items[4]["properties"]["updated"]
     with serve(app_with(items)) as url:
-        assert hears(url) == "no"
+        assert detect(url) == "no"
 
 
 def test_one_item_without_updated_beyond_the_first_page_is_enough_for_no() -> None:
     items = updated_items(60)
     del items[59]["properties"]["updated"]
     with serve(app_with(items)) as url:
-        assert hears(url) == "no"
+        assert detect(url) == "no"
 
 
 def test_a_source_without_query_says_no() -> None:
     with serve(create_app([make_collection()], updated_items(60), ("sort", "fields"))) as url:
-        assert hears(url) == "no"
+        assert detect(url) == "no"
 
 
 def test_a_source_without_item_search_says_no() -> None:
     with serve(app_with(updated_items(60), only("/core", "/ogcapi-features"))) as url:
-        assert hears(url) == "no"
+        assert detect(url) == "no"
 
 
-def test_a_declared_filter_that_is_ignored_is_not_heard() -> None:
+def test_a_declared_filter_that_is_ignored_is_not_detected() -> None:
     app = app_without(updated_items(60), ("sort",), declaring("query", "filter"))
     with serve(app) as url:
-        assert hears(url) == "no"
+        assert detect(url) == "no"
 
 
 def test_a_language_that_is_answered_with_an_error_is_passed_over_for_one_that_works() -> None:
@@ -131,7 +131,7 @@ def test_a_language_that_is_answered_with_an_error_is_passed_over_for_one_that_w
 
     app.middlewares.append(refuse)
     with serve(app) as url:
-        assert hears(url) == "query"
+        assert detect(url) == "query"
 
 
 def test_a_server_that_fails_is_no_answer() -> None:
@@ -148,7 +148,7 @@ def test_a_server_that_fails_is_no_answer() -> None:
     app_state = {"dead": False}
     app.middlewares.append(fail)
     with serve(app) as url, pytest.raises(SourceError, match="503"):
-        hears(url)
+        detect(url)
 
 
 def comparing_texts(items: list[dict[str, Any]]) -> web.Application:
@@ -184,7 +184,7 @@ def test_texts_are_compared_well_only_where_they_are_spelled_alike(spelling: str
     items = updated_items(10)
     items[3]["properties"]["updated"] = spelling
     with serve(comparing_texts(items)) as url:
-        assert hears(url) == honoured
+        assert detect(url) == honoured
 
 
 def test_only_what_was_updated_at_or_after_an_instant_comes() -> None:

@@ -39,7 +39,7 @@ def planner(url: str) -> Probe:
 
 
 @pytest.mark.parametrize("change", [None, get_only], ids=["POST", "GET"])
-def test_a_look_is_one_request_that_brings_little_of_many_items(change: Change | None) -> None:
+def test_a_probe_is_one_request_that_brings_little_of_many_items(change: Change | None) -> None:
     items = updated_items(600)
     for item in items:
         item["properties"]["words"] = "x" * 2000
@@ -55,7 +55,7 @@ def test_a_look_is_one_request_that_brings_little_of_many_items(change: Change |
 
 
 @pytest.mark.parametrize("name", ["updated", "datetime", "end_datetime"])
-def test_a_look_sees_each_time_of_an_item(name: str) -> None:
+def test_a_probe_sees_each_time_of_an_item(name: str) -> None:
     items = updated_items(20)
     with serve(app_with(items)) as url:
         first, again = planner(url), planner(url)
@@ -64,7 +64,7 @@ def test_a_look_sees_each_time_of_an_item(name: str) -> None:
     assert first == again
 
 
-def test_where_items_do_not_say_when_they_were_updated_a_look_sees_what_is_in_them() -> None:
+def test_where_items_do_not_say_when_they_were_updated_a_probe_hashes_their_content() -> None:
     items = updated_items(20)
     del items[5]["properties"]["updated"]
     app = app_with(items)
@@ -77,7 +77,7 @@ def test_where_items_do_not_say_when_they_were_updated_a_look_sees_what_is_in_th
 
 
 @pytest.mark.parametrize("answer", ["whole items", "no properties", "error"])
-def test_a_source_that_only_says_it_has_fields_is_looked_at_all_the_same(answer: str) -> None:
+def test_a_source_that_only_declares_fields_is_probed_all_the_same(answer: str) -> None:
     items = updated_items(20)
     app = app_without(items, ("sort", "query"), declaring("fields"))
 
@@ -98,7 +98,7 @@ def test_a_source_that_only_says_it_has_fields_is_looked_at_all_the_same(answer:
     assert first.matched == 20
 
 
-def test_what_a_fetch_keeps_is_whole_where_looks_are_slim() -> None:
+def test_fetched_items_are_complete_where_probes_ask_for_few_members() -> None:
     items = updated_items(5)
     with serve(create_app([make_collection()], items)) as url, IngestModule(StacApiSource(url, "c")) as ingest:
         ingest.fetch(JANUARY)

@@ -148,7 +148,7 @@ def test_a_change_right_after_the_changes_were_fetched_is_found_by_the_next_sync
     assert site.published(partition)[old["id"]]["properties"]["cloud"] == 6
 
 
-def test_the_look_at_a_latest_window_is_older_than_what_is_taken_over(site: Site, asked: Asked) -> None:
+def test_the_probe_of_a_latest_window_is_older_than_what_is_merged(site: Site, asked: Asked) -> None:
     """Else a change between the two would be in the fingerprint, and not in the files."""
     site.items[20] = item("i3-0", "2024-03-01T10:00:00Z", 10, cloud=5)
     before = SyncPlanner(site.chain, dry=True)

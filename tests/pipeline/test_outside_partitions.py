@@ -264,6 +264,6 @@ def test_a_date_outside_of_its_range_is_rejected_where_a_search_by_datetime_find
         assert (record["item_id"], record["error_type"]) == ("i1-00", "TimeOutsideItsRange")
 
 
-def test_an_item_of_no_partition_has_no_home(site: Site) -> None:
+def test_an_item_outside_of_all_partitions_has_no_target_partition(site: Site) -> None:
     site.items[0] = make_item("i1-00", "2019-05-01T10:00:00Z")
     assert find_target_partitions(site.chain, ["i1-00", "i1-01"]) == {"2024-01": ["i1-01"]}

@@ -126,7 +126,7 @@ def test_many_deletions_wait_for_a_person(site: Site) -> None:
     assert site.sync(allow_deletes=True) == {}
 
 
-def test_what_is_held_back_does_not_hold_up_what_is_new(site: Site) -> None:
+def test_pending_deletions_do_not_hold_up_new_items(site: Site) -> None:
     del site.items[:10]
     site.items.append(item("new", "2024-01-15T00:00:00Z", 10))
     site.sync()
@@ -413,7 +413,7 @@ def test_an_item_that_does_not_come_where_it_moved_to_stays_no_longer_than_that_
     assert "i1-00" not in site.published("2024-01")
 
 
-def test_what_is_written_by_another_run_is_not_marked_but_at_the_next_look(site: Site) -> None:
+def test_what_is_written_by_another_run_is_not_marked_but_at_the_next_sync_check(site: Site) -> None:
     storage = site.chain.storage
     site.items[0] = item("i1-00", "2024-03-09T10:00:00Z", 10)
     site.run("2024-03")
@@ -549,7 +549,7 @@ def test_what_the_first_stage_refused_is_asked_for_again(site: Site) -> None:
     assert site.quarantine("2024-02") == []
 
 
-def test_a_dry_look_writes_nothing(site: Site) -> None:
+def test_a_dry_sync_check_writes_nothing(site: Site) -> None:
     site.items.append(item("new", "2024-01-15T00:00:00Z", 10))
     before = site.files()
     (stale,) = SyncPlanner(Chain.of(site.workflow, "c"), dry=True).plan()
@@ -557,7 +557,7 @@ def test_a_dry_look_writes_nothing(site: Site) -> None:
     assert site.files() == before
 
 
-def test_the_budget_bounds_a_look_and_every_partition_has_its_turn(tmp_path: Path) -> None:
+def test_the_budget_bounds_a_sync_check_and_every_partition_has_its_turn(tmp_path: Path) -> None:
     items = many()
     with serve(create_app([make_collection()], items)) as url:
         site = Site(url, items, tmp_path, sync={"request_budget": 1, "latest_windows": 1})

@@ -59,7 +59,7 @@ def ids_of(ingest: IngestModule) -> list[str]:
     return [item_id for item_id, _ in ingest]
 
 
-def hears(found: StacApiSource, window: Window = SUMMER) -> str | None:
+def detect(found: StacApiSource, window: Window = SUMMER) -> str | None:
     return asyncio.run(found.detect_updated_filter(window))
 
 
@@ -70,9 +70,9 @@ def test_sort_fields_and_filters_are_declared(api: PgStac) -> None:
     assert found.filters == {"cql2", "query"}
 
 
-def test_updated_is_heard_in_cql2(api: PgStac) -> None:
-    assert hears(source(api)) == "cql2"
-    assert hears(source(api, "empty")) is None
+def test_the_updated_filter_is_honoured_in_cql2(api: PgStac) -> None:
+    assert detect(source(api)) == "cql2"
+    assert detect(source(api, "empty")) is None
 
 
 NUMBER_IS_LOW = {"op": "<", "args": [{"property": "number"}, 100]}
@@ -87,10 +87,10 @@ NUMBER_IS_LOW = {"op": "<", "args": [{"property": "number"}, 100]}
         (SearchFilter(query={"updated": {"lt": "2025-01-01T00:00:00Z"}}), "no"),
     ],
 )
-def test_updated_is_heard_beside_the_workflows_filters_in_their_language(
+def test_the_updated_filter_is_honoured_beside_the_workflows_filters_in_their_language(
     api: PgStac, wanted: SearchFilter, heard: str
 ) -> None:
-    assert hears(source(api, filter=wanted)) == heard
+    assert detect(source(api, filter=wanted)) == heard
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -100,7 +100,7 @@ def test_only_what_was_updated_since_comes(api: PgStac, language: FilterLanguage
         assert ids_of(ingest) == [f"s{number:04}" for number in range(200, 300)]
 
 
-def test_the_workflows_filters_and_since_are_heard_together(api: PgStac) -> None:
+def test_the_workflows_filters_and_since_are_honoured_together(api: PgStac) -> None:
     for wanted, language in [
         (SearchFilter(cql2=NUMBER_IS_LOW), LANGUAGES[0]),
         (SearchFilter(query={"number": {"lt": 100}}), LANGUAGES[1]),
@@ -114,7 +114,7 @@ def test_the_newest_update_is_found(api: PgStac) -> None:
     assert asyncio.run(source(api).newest(SUMMER)) == CHANGED + timedelta(minutes=299)
 
 
-def test_ids_collection_and_filters_are_heard_together(api: PgStac) -> None:
+def test_ids_collection_and_filters_are_honoured_together(api: PgStac) -> None:
     asked = ["s0001", "s0250", "gone"]
     for wanted, found in [
         (SearchFilter(), ["s0001", "s0250"]),
@@ -131,7 +131,7 @@ def test_ids_collection_and_filters_are_heard_together(api: PgStac) -> None:
         assert ids_of(ingest) == []
 
 
-def test_a_look_sees_what_is_created_changed_and_deleted(api: PgStac) -> None:
+def test_a_probe_notices_what_is_created_changed_and_deleted(api: PgStac) -> None:
     found = source(api, "moves")
     items = summer_items(5, "moves")
     seen = [asyncio.run(found.probe(SUMMER))]
@@ -178,7 +178,7 @@ def test_updated_is_compared_as_a_text(api: PgStac, spelling: str | None, heard:
         del odd["updated"]
     api.upsert(items)
     january = Window(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC))
-    assert hears(source(api, "odd"), january) == heard
+    assert detect(source(api, "odd"), january) == heard
 
 
 @pytest.mark.parametrize("window", [SUMMER, None], ids=["window", "all times"])

@@ -51,7 +51,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def held_elsewhere(memory: Storage) -> Iterator[threading.Event]:
+def locked_elsewhere(memory: Storage) -> Iterator[threading.Event]:
     """Another thread holds the lock until the event is set."""
     held, end = threading.Event(), threading.Event()
 
@@ -93,7 +93,7 @@ def test_two_stores_in_memory_have_nothing_in_common(memory: Storage) -> None:
         assert another.get(KEY) != memory.get(KEY)
 
 
-def test_who_has_waited_for_long_enough_is_told_in_one_line(memory: Storage, held_elsewhere: threading.Event) -> None:
+def test_who_has_waited_for_long_enough_is_told_in_one_line(memory: Storage, locked_elsewhere: threading.Event) -> None:
     told: list[str] = []
     expected = "^memory:///locks/a: another run is writing it; try again when it is done$"
     with (
@@ -105,8 +105,8 @@ def test_who_has_waited_for_long_enough_is_told_in_one_line(memory: Storage, hel
     assert memory.get(KEY) is not None, "the lease of the other is untouched"
 
 
-def test_who_waits_goes_on_when_the_other_is_done(memory: Storage, held_elsewhere: threading.Event) -> None:
-    with memory.lock(KEY, waiting=held_elsewhere.set) as lock:
+def test_who_waits_goes_on_when_the_other_is_done(memory: Storage, locked_elsewhere: threading.Event) -> None:
+    with memory.lock(KEY, waiting=locked_elsewhere.set) as lock:
         lock.require()
 
 

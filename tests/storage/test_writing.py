@@ -55,7 +55,7 @@ def test_a_put_that_is_killed_leaves_a_whole_file_and_what_can_be_swept(root: Pa
     assert storage.get("a/big") == b"small"
 
 
-def test_a_sweep_removes_what_is_left_of_a_key_and_nothing_else(root: Path) -> None:
+def test_orphans_of_a_key_are_removed_and_nothing_else(root: Path) -> None:
     storage = Storage(root)
     for key in ("a/x", "a/y", "a/b/x"):
         storage.put(key, b"1")
@@ -69,7 +69,7 @@ def test_a_sweep_removes_what_is_left_of_a_key_and_nothing_else(root: Path) -> N
     assert names(root / "a") == ["b", "b/x", "b/x#1", "x", "x#", "x#1a", "x1", "y"]
 
 
-def test_a_sweep_of_what_is_not_there_is_fine(storage: Storage) -> None:
+def test_removing_orphans_of_what_is_not_there_is_fine(storage: Storage) -> None:
     storage.remove_orphans("nowhere/x")
     storage.remove_orphans_in("nowhere")
     storage.remove_orphans_in("")

@@ -336,7 +336,7 @@ def test_an_item_is_never_changed(validator: Validator, item: Item) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 240, 500, 100_000])
-def test_a_deep_nesting_is_judged_or_refused_but_never_crashes(depth: int, validator: Validator, item: Item) -> None:
+def test_deep_nesting_is_validated_or_rejected_but_never_crashes(depth: int, validator: Validator, item: Item) -> None:
     item["properties"]["eo:bands"] = nested(depth)
     verdict = validator.check(item)
     assert verdict.verdict is Verdict.INVALID

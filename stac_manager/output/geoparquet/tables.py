@@ -48,7 +48,7 @@ def table_of(rows: Sequence[Row], layout: Layout, *, exact: bool = False) -> pa.
         parsed = _parse([row.json for row in rows], layout.json).combine_chunks()
     except pa.ArrowInvalid as error:
         raise SchemaMismatch(str(error)) from None
-    if not exact and any(_is_doubtful(column) for column in parsed.itercolumns()):
+    if not exact and any(_may_be_inexact(column) for column in parsed.itercolumns()):
         raise SchemaMismatch("integers beyond 2^53 may have been rounded")
     geometries = {path: _wkb(rows, path) for path in layout.geometries}
     columns = {("bbox",): bbox, **geometries}
@@ -76,15 +76,15 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _is_doubtful(column: Any) -> bool:
+def _may_be_inexact(column: Any) -> bool:
     """Whether a double may be a rounded integer."""
     kind = column.type
     if pa.types.is_struct(kind):
         array = _whole(column) if isinstance(column, pa.ChunkedArray) else column
-        return any(_is_doubtful(array.field(number)) for number in range(kind.num_fields))
+        return any(_may_be_inexact(array.field(number)) for number in range(kind.num_fields))
     if pa.types.is_list(kind):
         array = _whole(column) if isinstance(column, pa.ChunkedArray) else column
-        return _is_doubtful(array.values)
+        return _may_be_inexact(array.values)
     if not pa.types.is_float64(kind):
         return False
     ends = pc.min_max(column)

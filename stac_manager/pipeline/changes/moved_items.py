@@ -10,11 +10,16 @@ from itertools import pairwise
 import numpy as np
 
 from stac_manager.errors import StorageError
-from stac_manager.items import safe_name
-from stac_manager.pipeline.state.manifest import STAGES, Manifest, StagePartition
+from stac_manager.pipeline.state.manifest import Manifest, StagePartition, all_stages
 from stac_manager.pipeline.state.marks import mark_new_ids, put_rescan_mark
 from stac_manager.pipeline.state.paths import new_id_marks_folder, partition_lock, rescan_mark
-from stac_manager.pipeline.state.stage_files import read_index, read_intact_manifest, read_manifest, read_rejected
+from stac_manager.pipeline.state.stage_files import (
+    finished_partitions,
+    read_index,
+    read_intact_manifest,
+    read_manifest,
+    read_rejected,
+)
 from stac_manager.storage import Storage
 
 __all__ = ["mark_moved", "retained"]
@@ -67,15 +72,11 @@ def _not_yet_published(storage: Storage, collection: str, target: str, ids: set[
 def _known(storage: Storage, collection: str, partition: str) -> tuple[set[str], set[str]]:
     """The ids that a partition has fetched, and those of them that it has published or rejected."""
     manifests = [
-        read_intact_manifest(storage, stage_partition) for stage_partition in _stage_partitions(collection, partition)
+        read_intact_manifest(storage, stage_partition) for stage_partition in all_stages(collection, partition)
     ]
     fetched, published = ({item_id for item_id, _ in read_index(storage, one)} for one in (manifests[0], manifests[-1]))
     first, *later = ({record["item_id"] for record in read_rejected(storage, manifest)} for manifest in manifests)
     return fetched, first | published.union(*later) & fetched  # later stages may be stale
-
-
-def _stage_partitions(collection: str, partition: str) -> list[StagePartition]:
-    return [StagePartition(collection=collection, stage=stage, partition=partition) for stage in STAGES]
 
 
 def mark_moved(storage: Storage, collection: str) -> list[str]:
@@ -110,9 +111,7 @@ def mark_moved(storage: Storage, collection: str) -> list[str]:
 
 def _is_chain_current(storage: Storage, collection: str, partition: str) -> bool:
     """Whether every stage of a partition was made from the present content of the stage before, or none exists."""
-    manifests = [
-        read_manifest(storage, stage_partition) for stage_partition in _stage_partitions(collection, partition)
-    ]
+    manifests = [read_manifest(storage, stage_partition) for stage_partition in all_stages(collection, partition)]
     return manifests[0] is None or all(
         before is not None and after is not None and after.input_hash == before.content_hash
         for before, after in pairwise(manifests)
@@ -152,16 +151,8 @@ def _locked_if_unchanged(
 
 
 def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
-    folder = f"stages/{safe_name(collection)}/raw_items"
-    partitions = [key.split("/")[-2] for key in storage.list(folder) if key.endswith("/manifest.json")]
-    stage_partitions = (
-        StagePartition(collection=collection, stage="raw_items", partition=partition) for partition in partitions
-    )
-    return {
-        stage_partition.partition: manifest
-        for stage_partition in stage_partitions
-        if (manifest := read_manifest(storage, stage_partition))
-    }
+    manifests = (read_manifest(storage, place) for place in finished_partitions(storage, collection, "raw_items"))
+    return {manifest.partition: manifest for manifest in manifests if manifest}
 
 
 def _pairs_sharing_ids(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:

@@ -24,7 +24,7 @@ from stac_manager.pipeline.state.paths import (
     source_collection_key,
     sync_key,
 )
-from stac_manager.pipeline.state.stage_files import read_manifest
+from stac_manager.pipeline.state.stage_files import finished_partitions, read_manifest
 from stac_manager.registry import OUTPUTS
 from stac_manager.storage import Storage
 
@@ -103,12 +103,8 @@ def published_keys(storage: Storage, stage_partition: StagePartition, manifest: 
 
 
 def _published(storage: Storage, collection: str) -> list[Manifest]:
-    keys = storage.list(f"stages/{safe_name(collection)}/published")
-    partitions = [key.split("/")[-2] for key in keys if key.endswith("/manifest.json")]
-    stage_partitions = (
-        StagePartition(collection=collection, stage="published", partition=partition) for partition in partitions
-    )
-    return [manifest for stage_partition in stage_partitions if (manifest := stage_partition.read(storage))]
+    places = finished_partitions(storage, collection, "published")
+    return [manifest for place in places if (manifest := place.read(storage))]
 
 
 def _collection_document(collection: dict[str, Any], manifests: list[Manifest]) -> dict[str, Any]:

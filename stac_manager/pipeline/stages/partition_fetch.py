@@ -218,9 +218,7 @@ class PartitionFetcher:
     def _left_items(self, partition: str, before: Manifest | None) -> LeftItems:
         return LeftItems(self.storage, self.collection, partition, self.scheme, before)
 
-    def _moved_out_items(
-        self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner
-    ) -> Iterator[BufferedItem]:
+    def _moved_out(self, ingest: IngestModule, before: Manifest, assigner: PartitionAssigner) -> Iterator[BufferedItem]:
         """Fetched items of the last generation that now belong elsewhere."""
         moved_out = dict(filter(assigner.is_elsewhere, ingest))
         known = read_index(self.storage, before) if moved_out else ()
@@ -248,7 +246,7 @@ class PartitionFetcher:
     ) -> _Tally:
         left_items = self._left_items(out.stage_partition.partition, before)
         tally = _Tally(ingest.outside, unassigned=assigner.unassigned, left=left_items.unassigned)
-        tally.retained = left_items.of_those_that_came(self._moved_out_items(ingest, before, assigner))
+        tally.retained = left_items.of_those_that_came(self._moved_out(ingest, before, assigner))
         old = read_items(self.storage, before)
         rest = next(old, None)
         for entry in ingest:

@@ -19,6 +19,7 @@ __all__ = [
     "PublishedFile",
     "Stage",
     "StagePartition",
+    "all_stages",
     "from_version_1",
 ]
 
@@ -118,6 +119,11 @@ class Manifest(_Record):
     run: dict[str, Any] = Field(default_factory=dict, exclude=True)
     """Facts about that run, such as requests and retries. Not stored either."""
 
+    @property
+    def stage_partition(self) -> StagePartition:
+        """Where it is kept."""
+        return StagePartition(collection=self.collection, stage=self.stage, partition=self.partition)
+
     def as_unchanged(self, run: dict[str, Any] | None = None) -> Manifest:
         """The manifest as the result of a run that found no change."""
         return self.model_copy(update={"changes": Changes(unchanged=self.index.lines), "run": run or {}})
@@ -171,6 +177,11 @@ class StagePartition(_Record):
         except ValueError as error:
             reason = str(error)
         raise StorageError(f"{place}: is damaged ({reason}); delete it and run the stage again")
+
+
+def all_stages(collection: str, partition: str) -> list[StagePartition]:
+    """The stages of a partition, in their order."""
+    return [StagePartition(collection=collection, stage=stage, partition=partition) for stage in STAGES]
 
 
 _NAMES_OF_VERSION_1 = {

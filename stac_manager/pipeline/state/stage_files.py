@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from stac_manager.errors import CatalogVersionError, StorageError
 from stac_manager.files import read_lines, write_lines
-from stac_manager.items import HashedItem, dumps, loads
+from stac_manager.items import HashedItem, dumps, loads, safe_name
 from stac_manager.pipeline.state.manifest import (
     STAGES,
     Changes,
@@ -23,6 +23,7 @@ from stac_manager.pipeline.state.manifest import (
     Ledger,
     Manifest,
     PublishedFile,
+    Stage,
     StagePartition,
 )
 from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
@@ -34,6 +35,7 @@ from stac_manager.times import timestamp
 __all__ = [
     "StageWriter",
     "compare_indexes",
+    "finished_partitions",
     "read_file",
     "read_index",
     "read_intact_manifest",
@@ -244,6 +246,13 @@ class StageWriter:
             self.storage.delete(key)
 
 
+def finished_partitions(storage: Storage, collection: str, stage: Stage) -> list[StagePartition]:
+    """The partitions that have a manifest of a stage, sorted."""
+    keys = storage.list(f"stages/{safe_name(collection)}/{stage}")
+    found = [key.split("/")[-2] for key in keys if key.endswith("/manifest.json")]
+    return [StagePartition(collection=collection, stage=stage, partition=partition) for partition in found]
+
+
 def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
     """The manifest; None if the stage was never finished, or if the manifest is damaged (the stage then runs again)."""
     try:
@@ -267,7 +276,7 @@ def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> M
 
 def orphaned_files(storage: Storage, manifest: Manifest) -> list[str]:
     """The files in a stage's folder that its last generation does not list: earlier files, and marks."""
-    stage_partition = StagePartition(collection=manifest.collection, stage=manifest.stage, partition=manifest.partition)
+    stage_partition = manifest.stage_partition
     named = {ref.key for ref in (manifest.items, manifest.index, manifest.rejected) if ref} | {
         stage_partition.manifest_key
     }
@@ -281,9 +290,7 @@ def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
     A lost quarantine file is written again.
     """
     if manifest.rejected and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
-        _assemble_quarantine(
-            storage, StagePartition(**manifest.model_dump(include={"collection", "stage", "partition"}))
-        )
+        _assemble_quarantine(storage, manifest.stage_partition)
     for key in orphaned_files(storage, manifest):
         name = key.rpartition("/")[2]
         if "." in name or name in _MARKS_OF_VERSION_1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from stac_manager.pipeline.state.manifest import STAGES, StagePartition
+from stac_manager.pipeline.state.manifest import STAGES, all_stages
 from stac_manager.pipeline.state.stage_files import read_rejected
 from stac_manager.storage import Storage
 
@@ -31,9 +31,7 @@ class PartitionCounts:
 
 def partition_counts(storage: Storage, collection: str, partition: str) -> PartitionCounts | None:
     """The ledger of a chain, from the manifests of its stages; None if not all stages have run."""
-    manifests = [
-        StagePartition(collection=collection, stage=stage, partition=partition).read(storage) for stage in STAGES
-    ]
+    manifests = [place.read(storage) for place in all_stages(collection, partition)]
     ledgers = [manifest.ledger for manifest in manifests if manifest]
     if len(ledgers) < len(STAGES):
         return None
@@ -50,8 +48,7 @@ def partition_counts(storage: Storage, collection: str, partition: str) -> Parti
 def quarantine_reasons(storage: Storage, collection: str, partition: str) -> Counter[tuple[str, str, str]]:
     """How many items each step rejected, by `(step, error_type, error_message)`."""
     reasons: Counter[tuple[str, str, str]] = Counter()
-    for stage in STAGES:
-        manifest = StagePartition(collection=collection, stage=stage, partition=partition).read(storage)
-        for record in read_rejected(storage, manifest):
-            reasons[stage, record["error_type"], record["error_message"]] += 1
+    for place in all_stages(collection, partition):
+        for record in read_rejected(storage, place.read(storage)):
+            reasons[place.stage, record["error_type"], record["error_message"]] += 1
     return reasons

@@ -11,7 +11,7 @@ from stac_manager.ingest import FetchFacts, IngestModule, why_in_no_partition
 from stac_manager.ingest.partition_assignment import partition_of
 from stac_manager.items import Item, loads
 from stac_manager.pipeline.chain import Chain
-from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.manifest import Manifest, Stage, all_stages
 from stac_manager.pipeline.state.stage_files import read_index, read_manifest, read_rejected
 from stac_manager.pipeline.sync.runs import PartitionProgress, PartitionResult, rescan_moved, run_partitions
 from stac_manager.progress import ProgressCallback
@@ -120,14 +120,8 @@ def _fetch_into(
 
 def has_quarantine(chain: Chain, partition: str) -> bool:
     """Whether any stage of a partition rejected items."""
-    stage_partitions = (
-        StagePartition(collection=chain.collection, stage=stage, partition=partition) for stage in STAGES
-    )
-    return any(
-        manifest.rejected
-        for stage_partition in stage_partitions
-        if (manifest := read_manifest(chain.storage, stage_partition))
-    )
+    manifests = (read_manifest(chain.storage, place) for place in all_stages(chain.collection, partition))
+    return any(manifest.rejected for manifest in manifests if manifest)
 
 
 def replay(
