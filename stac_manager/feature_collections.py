@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import orjson
 
-from stac_manager.items import Item
+from stac_manager.items import Item, has_non_json
 from stac_manager.quarantine import RejectedItem
 
 __all__ = ["features_of"]
-
-
-def _has_non_json(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(_has_non_json(member) for member in value.values())
-    if isinstance(value, list):
-        return any(_has_non_json(member) for member in value)
-    return False
 
 
 def features_of(data: bytes, step: str) -> tuple[dict[str, Any], list[Item], list[RejectedItem]]:
@@ -63,7 +52,7 @@ def _loads_lenient(data: bytes) -> Any:
 
 
 def _strictness_rejection(feature: Any, step: str) -> RejectedItem | None:
-    reason = "holds NaN or Infinity, which JSON does not have" if _has_non_json(feature) else None
+    reason = "holds NaN or Infinity, which JSON does not have" if has_non_json(feature) else None
     if reason is None:
         try:
             orjson.dumps(feature)

@@ -13,10 +13,14 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from stac_manager.errors import ItemStepError
-from stac_manager.items import Item, dumps, item_problem, loads
+from stac_manager.items import Item, dumps, has_non_json, item_problem, loads
+from stac_manager.plugin_errors import plugin_errors
 from stac_manager.quarantine import RejectedItem
 
-__all__ = ["ItemStep", "StepConfig", "apply_steps"]
+_KEPT = ("id", "collection")
+"""Members of an item that no step may change: what is stored goes by them."""
+
+__all__ = ["ItemStep", "StepConfig", "apply_steps", "described_by_steps"]
 
 
 class StepConfig(BaseModel):
@@ -71,27 +75,48 @@ class ItemStep(ABC):
 def apply_steps(steps: Sequence[ItemStep], items: Iterable[Item], stage: str) -> Iterator[Item | RejectedItem]:
     """Every item after all steps, in the same order; one that a step rejects becomes a `RejectedItem`."""
     for item in items:
-        source, item_id = dumps(item) if steps else b"", item.get("id")
+        source = dumps(item) if steps else b""
+        kept = {name: item.get(name) for name in _KEPT}
         try:
             changed = item
             for step in steps:
-                changed = step.apply(changed)
-                _require_item(step, changed, item_id)
+                with plugin_errors(ItemStepError, type(step).__name__):
+                    changed = step.apply(changed)
+                _require_item(step, changed, kept)
         except ItemStepError as error:
-            yield RejectedItem(
-                item_id if isinstance(item_id, str) else None, error.error_type, str(error), stage, loads(source)
-            )
+            item_id = kept["id"] if isinstance(kept["id"], str) else None
+            yield RejectedItem(item_id, error.error_type, str(error), stage, loads(source))
         else:
             yield changed
 
 
-def _require_item(step: ItemStep, item: Any, item_id: Any) -> None:
+def _require_item(step: ItemStep, item: Any, kept: dict[str, Any]) -> None:
+    name = type(step).__name__
     problem = item_problem(item)
-    if not problem and item["id"] != item_id:
-        problem = f"has the id {item['id']!r} instead of {item_id!r}"
     if problem:
-        raise ItemStepError(f"{type(step).__name__} made something that is no item: it {problem}")
+        raise ItemStepError(f"{name} made something that is no item: it {problem}")
+    for member, value in kept.items():
+        if item.get(member) != value:
+            raise ItemStepError(f"{name} changed `{member}` from {value!r} to {item.get(member)!r}")
     try:
         dumps(item)
     except TypeError as error:
-        raise ItemStepError(f"{type(step).__name__} made something that is no JSON: {error}") from None
+        raise ItemStepError(f"{name} made something that is no JSON: {error}") from None
+    if has_non_json(item):
+        raise ItemStepError(f"{name} made something that is no JSON: it holds NaN or Infinity")
+
+
+def described_by_steps(steps: Sequence[ItemStep], collection: dict[str, Any]) -> dict[str, Any]:
+    """The STAC Collection after all steps.
+
+    Raises:
+        ItemStepError: a step fails, or makes something that is not this collection.
+    """
+    for step in steps:
+        with plugin_errors(ItemStepError, f"{type(step).__name__} on the collection"):
+            changed = step.apply_to_collection(loads(dumps(collection)))
+            dumps(changed)
+        if not isinstance(changed, dict) or changed.get("id") != collection.get("id"):
+            raise ItemStepError(f"{type(step).__name__} made something that is not the collection {collection['id']!r}")
+        collection = changed
+    return collection

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,6 +22,7 @@ __all__ = [
     "Item",
     "content_hash",
     "dumps",
+    "has_non_json",
     "item_interval",
     "item_problem",
     "item_time",
@@ -92,6 +94,17 @@ def content_hash(item: Any) -> str:
     Two items have the same hash exactly when they are equal as JSON, however a server ordered their members.
     """
     return hashlib.sha256(orjson.dumps(item, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def has_non_json(value: Any) -> bool:
+    """Whether a value holds NaN or Infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(has_non_json(member) for member in value.values())
+    if isinstance(value, list):
+        return any(has_non_json(member) for member in value)
+    return False
 
 
 def item_problem(item: Any) -> str | None:

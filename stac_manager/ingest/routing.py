@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,9 +16,11 @@ from itertools import batched
 from typing import Any, Protocol, runtime_checkable
 
 from stac_manager.disk_buffer import DiskBuffer
+from stac_manager.errors import SourceError, one_line
 from stac_manager.ingest.fetched_item import FetchedItem, parse_item
 from stac_manager.ingest.protocol import FetchFacts, Page, PageSink, Probe, Since
 from stac_manager.items import dumps
+from stac_manager.plugin_errors import plugin_errors
 from stac_manager.quarantine import RejectedItem, RejectedItemBuffer, rejected_item_of
 from stac_manager.times import Window
 
@@ -137,7 +139,8 @@ class RoutedSource:
 
     def collection(self) -> dict[str, Any]:
         """The STAC Collection as the source has it."""
-        return self.source.collection()
+        with plugin_errors(SourceError, f"{type(self.source).__name__}"):
+            return self.source.collection()
 
     async def probe(self, window: Window) -> Probe:
         """A hash of all items in the window, and their number."""
@@ -181,8 +184,16 @@ class RoutedSource:
                 sink(Page(found), None)
         return FetchFacts()
 
+    async def _asked[T](self, answer: Awaitable[T]) -> T:
+        name = type(self.source).__name__
+        try:
+            with plugin_errors(SourceError, name):
+                return await answer
+        except OSError as error:
+            raise SourceError(f"{name}: {one_line(error)}") from None
+
     async def _current(self) -> _Snapshot:
-        fingerprint = await self.source.fingerprint()
+        fingerprint = await self._asked(self.source.fingerprint())
         if self._snapshot is None or self._snapshot.fingerprint != fingerprint:
             if self._snapshot is not None:
                 self._snapshot.close()
@@ -198,7 +209,7 @@ class RoutedSource:
                 items.add(page.items)
                 rejected.add(page.rejected_items)
 
-            await self.source.read(sink)
+            await self._asked(self.source.read(sink))
             # the files are removed with this object, because a chain may request another window at any time
             close = weakref.finalize(self, opened.pop_all().close)
         return _Snapshot(fingerprint, items, rejected, close)

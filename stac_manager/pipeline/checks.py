@@ -9,13 +9,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from stac_manager.errors import LedgerError
+from stac_manager.errors import LedgerError, PluginError
 from stac_manager.items import Item, loads
 from stac_manager.output import Output
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage
 from stac_manager.pipeline.state.stage_files import read_index, read_items, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncStateStore
+from stac_manager.plugin_errors import plugin_errors
 from stac_manager.registry import CHECKS, OUTPUTS
 from stac_manager.storage import Storage
 
@@ -294,4 +295,9 @@ def run_check(name: str, storage: Storage, manifest: Manifest) -> CheckOutcome:
         StorageError: a file of the stage cannot be read.
     """
     check = CHECKS.get(name)
-    return replace(check.run(storage, manifest), blocking=check.blocking, warning=check.warning)
+    try:
+        with plugin_errors(PluginError, f"the check {name!r} could not be run"):
+            outcome = replace(check.run(storage, manifest), name=name)
+    except PluginError as error:
+        outcome = CheckOutcome(name, False, str(error))
+    return replace(outcome, blocking=check.blocking, warning=check.warning)

@@ -22,6 +22,7 @@ HELPERS = {
     "locks",
     "logs",
     "partitioning",
+    "plugin_errors",
     "progress",
     "quarantine",
     "registry",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from stac_manager.config import Workflow
+from stac_manager.errors import PluginError
 from stac_manager.extension import Extension
 from stac_manager.ingest import ReadOnceSource, RoutedSource, Source
+from stac_manager.item_steps import ItemStep
 from stac_manager.output import Output
-from stac_manager.registry import EXTENSIONS, OUTPUTS, SOURCES, TRANSFORMS
+from stac_manager.plugin_errors import plugin_errors
+from stac_manager.registry import EXTENSIONS, OUTPUTS, SOURCES, TRANSFORMS, Registry
 from stac_manager.transform import Transform
 from stac_manager.validate import SchemaStore
 
@@ -32,12 +36,17 @@ def source_of(workflow: Workflow, collection: str) -> Source:
 def transforms_of(workflow: Workflow) -> list[Transform]:
     """The transforms that a workflow declares, in their order."""
     declared = workflow.transformation.transforms if workflow.transformation else ()
-    return [TRANSFORMS.get(one.name).of(one.config) for one in declared]
+    return [_built(TRANSFORMS, one.name, one.config) for one in declared]
 
 
 def extensions_of(workflow: Workflow) -> list[Extension]:
     """The extensions that a workflow declares, in their order."""
-    return [EXTENSIONS.get(one.name).of(one.config) for one in workflow.extensions]
+    return [_built(EXTENSIONS, one.name, one.config) for one in workflow.extensions]
+
+
+def _built[T: ItemStep](registry: Registry[type[T]], name: str, config: dict[str, Any]) -> T:
+    with plugin_errors(PluginError, f"the {registry.kind} {name!r} cannot be set up"):
+        return registry.get(name).of(config)
 
 
 def outputs_of(workflow: Workflow) -> list[Output]:

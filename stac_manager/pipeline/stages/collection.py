@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from stac_manager.config import Workflow
+from stac_manager.errors import OutputError
+from stac_manager.item_steps import described_by_steps
 from stac_manager.items import loads, safe_name
 from stac_manager.output import PartitionSummary, build_catalog, build_collection
 from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
@@ -95,11 +97,28 @@ def published_keys(storage: Storage, stage_partition: StagePartition, manifest: 
     keys = {file.key for file in manifest.files} if manifest else set()
     for output in OUTPUTS.all().values():
         for place in output.locations(stage_partition.collection, stage_partition.partition):
+            require_own_place(output.name, place, stage_partition)
             if place.endswith("/"):
                 keys.update(storage.list(place.rstrip("/")))
             elif storage.size(place) is not None:
                 keys.add(place)
     return keys
+
+
+def require_own_place(output: str, place: str, stage_partition: StagePartition) -> None:
+    """An output writes below the folders of its collection, in files or folders that are named by the partition.
+
+    Raises:
+        OutputError: the place may be another partition's, or somebody else's.
+    """
+    collection, partition = safe_name(stage_partition.collection), stage_partition.partition
+    top, *rest = place.rstrip("/").split("/")
+    inside = top in ("published", "pgstac") and rest[:1] == [collection] and not {"", ".", ".."} & set(rest)
+    if not inside or not any(name.partition(".")[0] == partition for name in rest[1:]):
+        raise OutputError(
+            f"the output {output!r} would use {place!r}; its places are published/{collection}/…/{partition}/… "
+            f"or published/{collection}/…/{partition}.<ending>"
+        )
 
 
 def _published(storage: Storage, collection: str) -> list[Manifest]:
@@ -132,10 +151,8 @@ def _assets(manifests: list[Manifest]) -> dict[str, Any]:
 
 def described_collection(storage: Storage, workflow: Workflow, collection: str) -> dict[str, Any]:
     """The STAC Collection as the source last served it, after the workflow's transforms and extensions."""
-    document = source_collection(storage, collection)
-    for step in (*transforms_of(workflow), *extensions_of(workflow)):
-        document = step.apply_to_collection(document)
-    return document
+    steps = [*transforms_of(workflow), *extensions_of(workflow)]
+    return described_by_steps(steps, source_collection(storage, collection))
 
 
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:

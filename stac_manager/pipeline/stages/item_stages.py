@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from stac_manager.extension import ExtensionModule
 from stac_manager.files import write_lines
+from stac_manager.ingest import belongs_to
 from stac_manager.items import HashedItem, Item, content_hash, dumps, loads
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
 from stac_manager.pipeline.state.manifest import Manifest
@@ -71,7 +72,18 @@ def _results(
             yield known[1]
             continue
         (result,) = apply([loads(line)])
+        if not isinstance(result, RejectedItem) and not _stays(context, run, result):
+            reason = "its time was changed so that it belongs to another partition"
+            result = RejectedItem(item_id, "MovedByStep", reason, stage, loads(line))
         yield result if isinstance(result, RejectedItem) else (item_id, content_hash(result), dumps(result))
+
+
+def _stays(context: StageContext, run: StageRun, item: Item) -> bool:
+    """Whether an item still belongs to the partition after its times may have been changed."""
+    try:
+        return belongs_to(item, run.stage_partition.partition, context.fetcher.scheme)
+    except ValueError:
+        return True  # the validation says what is wrong with it
 
 
 def _made_before(storage: Storage, previous: Manifest) -> Iterator[tuple[str, HashedItem]]:

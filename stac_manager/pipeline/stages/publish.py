@@ -10,15 +10,16 @@ from itertools import count
 from pathlib import Path
 
 from stac_manager.errors import OutputError
-from stac_manager.items import Item, loads
+from stac_manager.items import Item, dumps, loads
 from stac_manager.output import Output, OutputFile, OutputResult, PartitionJob, PartitionSummary
-from stac_manager.pipeline.stages.collection import described_collection, published_keys
+from stac_manager.pipeline.stages.collection import described_collection, published_keys, require_own_place
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
 from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed, read_contract
 from stac_manager.pipeline.state.manifest import Manifest, PublishedFile, StagePartition
 from stac_manager.pipeline.state.marks import mark_collection_dirty, put_publish_intent
 from stac_manager.pipeline.state.paths import publish_intent
 from stac_manager.pipeline.state.stage_files import StageWriter, compare_indexes, read_index, read_items, read_manifest
+from stac_manager.plugin_errors import plugin_errors
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 
@@ -70,9 +71,11 @@ def _write_all(
             folder = out.folder / f"{output.name}-{number}"
             folder.mkdir()
             job = _job(context, run, out, output, folder, frozenset(rejected))
-            result = results[output.name] = output.write(job)
+            with plugin_errors(OutputError, f"the output {output.name!r}"):
+                result = results[output.name] = output.write(job)
+                dumps([dict(result.details), [file.key for file in result.files]])
+                rejected |= {str(one.item_id): one for one in result.rejected}
             extend_contract(context.storage, context.collection, output, result.details)
-            rejected |= {str(one.item_id): one for one in result.rejected}
         if len(context.outputs) == 1 or len(rejected) == known:
             return results, rejected
         for output in context.outputs:
@@ -104,8 +107,9 @@ def _put_files(
 ) -> list[PublishedFile]:
     """Put the files of all outputs in place, and remove those that no output has any more."""
     made = [(name, file) for name, result in results.items() for file in result.files]
-    files = [_reference(name, file) for name, file in made]
-    _require_own_keys(files)
+    with plugin_errors(OutputError, "the files of an output"):
+        files = [_reference(name, file) for name, file in made]
+    _require_own_keys(files, stage_partition)
     there = published_keys(storage, stage_partition, read_manifest(storage, stage_partition))
     orphans = there - {file.key for file in files}
     changed = [
@@ -140,11 +144,10 @@ def _reference(name: str, file: OutputFile) -> PublishedFile:
     )
 
 
-def _require_own_keys(files: Sequence[PublishedFile]) -> None:
+def _require_own_keys(files: Sequence[PublishedFile], stage_partition: StagePartition) -> None:
     seen: dict[str, str] = {}
     for file in files:
-        if not file.key.startswith(("published/", "pgstac/")):
-            raise OutputError(f"the output {file.output!r} would write {file.key}, which is not below published/")
+        require_own_place(file.output, file.key, stage_partition)
         if file.key in seen:
             raise OutputError(f"the outputs {seen[file.key]!r} and {file.output!r} would both write {file.key}")
         seen[file.key] = file.output
