@@ -175,7 +175,7 @@ class OddSource:
 @pytest.mark.parametrize("error", [KeyError("href"), OSError("peer reset\nsecond line"), ValueError()])
 def test_a_source_that_fails_is_a_source_error_in_one_line(error: Exception) -> None:
     source = RoutedSource(OddSource(error))
-    with IngestModule(source) as ingest, pytest.raises(SourceError, match="^OddSource: ") as caught:
+    with IngestModule(source) as ingest, pytest.raises(SourceError, match=r"^OddSource: ") as caught:
         ingest.fetch()
     assert len(str(caught.value).splitlines()) == 1
 
