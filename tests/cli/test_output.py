@@ -47,7 +47,7 @@ def test_failures_that_are_not_shown_are_counted(command: str, capsys: pytest.Ca
     assert run(arguments) == 1
     lines = capsys.readouterr().err.splitlines()
     assert sum(line.startswith("failed bad") for line in lines) == 10
-    assert "and 3 more failed; --failed F.ndjson keeps them all" in lines
+    assert "and 3 more failed; --failed F.ndjson writes all of them" in lines
     if command == "output":
         assert lines[-1] == "1 items written to x.parquet; 13 failed; 0 duplicates"
     assert run([*arguments, "--failed", "f.ndjson"]) == 1

@@ -94,7 +94,7 @@ def test_a_count_that_is_behind_is_told_and_is_no_failure(site: Site) -> None:
     behind = raw.model_copy(update={"details": {**raw.details, "matched": 15}, "ledger": raw.ledger})
     outcome = run_check("complete", site.chain.storage, behind)
     assert outcome.passed
-    assert "20 items came, more than the source counts (15)" in outcome.description
+    assert "20 items were received, more than the source counts (15)" in outcome.description
     ahead = raw.model_copy(update={"details": {**raw.details, "matched": 25}})
     assert not run_check("complete", site.chain.storage, ahead).passed
 
