@@ -67,16 +67,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be written.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # a device or a pipe is written to; renaming over it would replace it by a file
+        with _writing_errors(path):
+            yield path
+        return
     staging = path.with_name(f".{path.name}.{os.getpid()}.part{''.join(path.suffixes[-2:])}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield staging
-        staging.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
+        with _writing_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield staging
+            staging.replace(path)
     finally:
         with suppress(OSError):
             staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def is_staging(path: Path) -> bool:

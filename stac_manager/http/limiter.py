@@ -186,8 +186,8 @@ class _Slot:
 
 
 def _burst(rate: float) -> float:
-    """Requests that may start together: those of half a second, to keep the burst at the start small."""
-    return max(1.0, rate / 2)
+    """Requests that may start together: those of a tenth of a second, so that no second sees many more."""
+    return max(1.0, rate / 10)
 
 
 _Place = tuple[str, str, int | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,3 +79,27 @@ def test_a_closed_standard_output_is_one_line(world: dict[str, str]) -> None:
     done = shell(f"{PROGRAM} {world['transform-metadata']} >&-")
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("option", ["--summary", "--failed"])
+def test_a_pipe_is_written_to_and_not_replaced(option: str, tmp_path: Path) -> None:
+    (tmp_path / "a.ndjson").write_bytes(b"{}\n")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    arguments = [
+        "output",
+        "--input",
+        str(tmp_path / "a.ndjson"),
+        "--output",
+        str(tmp_path / "a.parquet"),
+        option,
+        str(pipe),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "stac_manager.cli", *arguments], capture_output=True, text=True, check=False
+    )
+    said, _ = reader.communicate(timeout=20)
+    assert done.returncode == 1, done.stderr
+    assert pipe.is_fifo()
+    assert said.startswith(b"{")

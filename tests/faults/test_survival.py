@@ -237,3 +237,14 @@ def test_a_count_that_is_a_usual_cap_is_not_believed() -> None:
     found = fetched(FaultyApi(many, deep_cap=10_000, beyond="capped_count"), page_size=5000)
     if found is not None:
         assert_whole(found, many)
+
+
+@pytest.mark.parametrize(
+    ("count", "cap", "page_size"), [(150, 60, 50), (500, 100, 50), (1600, 500, 250), (1600, 700, 250)]
+)
+def test_a_count_that_stops_at_the_servers_depth_hides_nothing(count: int, cap: int, page_size: int) -> None:
+    step = (WINDOW.end - WINDOW.start) / (count + 1)
+    many = [make_item(f"i{number:04}", format_rfc3339(WINDOW.start + number * step)) for number in range(count)]
+    found = fetched(FaultyApi(many, deep_cap=cap, beyond="capped_count"), page_size=page_size)
+    assert found is not None
+    assert_whole(found, many)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from stac_manager.ingest.fetched_item import FetchedItem
 from stac_manager.ingest.protocol import Page
+from stac_manager.items import item_interval, item_time
 from stac_manager.times import Window
 
-__all__ = ["LONG_AGO", "estimate_by_density", "is_within", "uncached_window"]
+__all__ = ["LONG_AGO", "are_within", "estimate_by_density", "is_within", "uncached_window"]
 
 LONG_AGO = Window(datetime(1000, 1, 1, tzinfo=UTC), datetime(1000, 1, 2, tzinfo=UTC))
 """A window without items, to test whether a server honours windows."""
@@ -27,10 +29,14 @@ def uncached_window(window: Window | None) -> Window:
 
 def is_within(item: FetchedItem, window: Window | None) -> bool:
     """Whether the item's instant or range is in the window; an item with an unreadable time is rejected later."""
-    if window is None:
-        return True
+    return window is None or are_within(item.times, window)
+
+
+def are_within(times: dict[str, Any], window: Window) -> bool:
+    """The same for the times of an item: `datetime`, `start_datetime` and `end_datetime`."""
+    properties = {"properties": times}
     try:
-        instant, interval = item.instant(), item.interval()
+        instant, interval = item_time(properties), item_interval(properties)
     except ValueError:
         return True
     if instant is None or interval is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -20,6 +20,7 @@ from stac_manager.http import HttpClient, HttpStatusError, TooMuchError
 from stac_manager.ingest.protocol import FetchFacts, Page, PageSink
 from stac_manager.ingest.stac_api.paging import ApiPage, EndlessPagesError, SearchRequest, follow_pages
 from stac_manager.ingest.stac_api.temporal_filter import LONG_AGO, estimate_by_density, is_within, uncached_window
+from stac_manager.ingest.stac_api.time_slice import TimeSlice
 from stac_manager.times import Window
 
 __all__ = ["WindowScan"]
@@ -35,6 +36,9 @@ _MAX_UNPROVEN = 300  # unproven slices
 _MAX_PAGES_WHEN_UNPROVEN = 1000  # pages after the first unproven slice
 _MAX_FAILED_PAGES = 40  # then the fault must be the server, not the size of its pages
 
+_SPLITTABLE = timedelta(minutes=1)
+"""A shorter window is not checked for a capped count: it could hardly be split if it were."""
+
 _ROUNDING = timedelta(seconds=1)
 """Some servers round times to the second, so an item may be this far outside of its slice."""
 
@@ -49,48 +53,6 @@ _USUAL_CAPS = frozenset({1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000})
 
 _SAME_TIME_SHARE = 0.9
 """If a part still has more than this share of its parent's items, most items have one time, and cuts do not help."""
-
-
-@dataclass(eq=False)
-class _Slice:
-    window: Window | None
-    size: int
-    """Items a page to request."""
-    parent: _Slice | None = None
-    claim: int | None = None
-    """The server's count, from the latest page."""
-    ids: set[str] = field(default_factory=set)
-    other_ids: set[str] = field(default_factory=set)
-    """Other members, by id or reason; needed to detect a page that has nothing new."""
-    others: int = 0
-    """Other members that the server counts: rejected items, and items of another collection."""
-    outside: int = 0
-    """Items of another time; they do not count as items of this slice."""
-    far_outside: int = 0
-    """Items outside by more than `_ROUNDING`."""
-    repeats: int = 0
-    changed: bool = False
-    """The server's count changed from one page to the next."""
-    pages: int = 0
-    last_id: str = ""
-
-    @property
-    def depth(self) -> int:
-        return self.parent.depth + 1 if self.parent else 0
-
-    @property
-    def name(self) -> str:
-        return self.window.interval if self.window else "all times"
-
-    @property
-    def received(self) -> int:
-        return len(self.ids) + self.others + (self.outside if self.window is None else 0)
-
-    def restart(self) -> None:
-        self.ids.clear()
-        self.other_ids.clear()
-        self.others = self.outside = self.far_outside = self.repeats = self.pages = 0
-        self.changed = False
 
 
 class _UnprovenSliceError(Exception):
@@ -156,7 +118,7 @@ class WindowScan:
         self._failed_pages = 0
         self._pages_before_unproven = 0
         self._largest_claim = 0
-        self._root: _Slice | None = None
+        self._root: TimeSlice | None = None
         self._window: Window | None = None
 
     async def run(self, window: Window | None, page_size: int, limit: int | None = None) -> FetchFacts:
@@ -168,17 +130,17 @@ class WindowScan:
         """
         self._window = window
         try:
-            await self._from(_Slice(window, min(page_size, limit or page_size)), limit)
+            await self._from(TimeSlice(window, min(page_size, limit or page_size)), limit)
         except _WindowIgnoredError:
             # slices prove nothing then: the whole collection is read as one slice, and items outside are left out
             self._trusts_counts, self._cap = True, None
-            await self._from(_Slice(None, page_size), limit)
+            await self._from(TimeSlice(None, page_size), limit)
         stats = self._client.stats
         facts = self.facts
         facts.requests, facts.retries, facts.received_bytes = stats.requests, stats.retries, stats.received_bytes
         return facts
 
-    async def _from(self, root: _Slice, limit: int | None) -> None:
+    async def _from(self, root: TimeSlice, limit: int | None) -> None:
         self._root = root
         try:
             if limit is not None:
@@ -191,7 +153,7 @@ class WindowScan:
             raise _first(failures) from None
         self.facts.matched = root.claim if self._trusts_counts and root.window == self._window else None
 
-    async def _finish(self, part: _Slice) -> None:
+    async def _finish(self, part: TimeSlice) -> None:
         """Read a slice, in parts if needed."""
         if self._works:
             part.size = min(part.size, self._works)
@@ -206,7 +168,7 @@ class WindowScan:
         else:
             await self._cut(part, cut.parts)
 
-    async def _in_time(self, part: _Slice) -> _Cut | None:
+    async def _in_time(self, part: TimeSlice) -> _Cut | None:
         deadline = self._client.settings.slice_deadline
         try:
             async with self._reading, asyncio.timeout(deadline):
@@ -214,14 +176,14 @@ class WindowScan:
         except TimeoutError:
             raise SourceError(f"{self._collection}, {part.name}: not read within {deadline:g} s") from None
 
-    async def _cut(self, part: _Slice, parts: int) -> None:
+    async def _cut(self, part: TimeSlice, parts: int) -> None:
         assert part.window is not None
         part.ids.clear()
         async with asyncio.TaskGroup() as group:
             for window in part.window.split(parts):
-                group.create_task(self._finish(_Slice(window, part.size, part)))
+                group.create_task(self._finish(TimeSlice(window, part.size, part)))
 
-    def _retry_unproven(self, part: _Slice, unproven: _UnprovenSliceError) -> _Cut:
+    def _retry_unproven(self, part: TimeSlice, unproven: _UnprovenSliceError) -> _Cut:
         """How to read an unproven slice again; one part means the same slice with smaller pages.
 
         Raises:
@@ -239,10 +201,10 @@ class WindowScan:
             raise self._incomplete(part, str(unproven))
         return _Cut(_PARTS_WHEN_UNPROVEN)
 
-    def _incomplete(self, part: _Slice, reason: str) -> IncompleteError:
+    def _incomplete(self, part: TimeSlice, reason: str) -> IncompleteError:
         return IncompleteError(f"{self._collection}, {part.name}: {reason}; nothing was stored")
 
-    async def _read(self, part: _Slice, limit: int | None = None) -> _Cut | None:
+    async def _read(self, part: TimeSlice, limit: int | None = None) -> _Cut | None:
         """Read the pages of a slice; returns a `_Cut` if it should be read in parts, None if it is proven."""
         part.restart()
         try:
@@ -263,7 +225,7 @@ class WindowScan:
             raise _UnprovenSliceError(str(error)) from None
         return None
 
-    async def _page(self, part: _Slice, request: SearchRequest) -> ApiPage:
+    async def _page(self, part: TimeSlice, request: SearchRequest) -> ApiPage:
         try:
             page = await self._fetch_page(request, self._client.settings.attempts if part.size == 1 else 2)
         except TooMuchError as error:
@@ -284,7 +246,7 @@ class WindowScan:
             self._works = min(self._works or part.size, part.size)
         return page
 
-    def _accept_page(self, part: _Slice, page: ApiPage) -> int:
+    def _accept_page(self, part: TimeSlice, page: ApiPage) -> int:
         """Pass a page to the sink; returns how many members were new in this slice."""
         part.changed |= bool(part.pages) and page.matched != part.claim
         part.pages += 1
@@ -298,6 +260,7 @@ class WindowScan:
         part.ids.update(item.id for item in wanted)
         part.other_ids.update(item.id for item in page.items if item.id not in part.ids)
         part.other_ids.update(f"\0{rejection.item_id} {rejection.error_message}" for rejection in page.rejected_items)
+        part.note(wanted)
         part.repeats += len(wanted) - (len(part.ids) - seen)
         part.outside += len(own) - len(wanted)
         if len(wanted) < len(own) and part.window:
@@ -310,7 +273,7 @@ class WindowScan:
         self._sink(Page(wanted, page.rejected_items, len(page.items) - len(wanted)), total)
         return len(part.ids) + len(part.other_ids) - before
 
-    async def _require_proof(self, part: _Slice, page: ApiPage) -> None:
+    async def _require_proof(self, part: TimeSlice, page: ApiPage) -> None:
         claim = part.claim if self._trusts_counts else None
         if part.pages == 1 and part.received + part.repeats == claim:
             return  # on a single page, an item that comes twice is only listed twice
@@ -324,12 +287,24 @@ class WindowScan:
         if part.changed and self._trusts_counts:
             raise _UnprovenSliceError("the source changed during the scan")
         if claim is not None and part.received == claim:
+            await self._require_uncapped(part, claim)
             return
         if claim is None and part.far_outside and part.window:
             await self._require_window_honoured()
         self._require_last_page(part, page, claim)
 
-    async def _recount(self, part: _Slice) -> bool:
+    async def _require_uncapped(self, part: TimeSlice, claim: int) -> None:
+        """Ask for the counts of both halves: a server that counts only up to its depth has more in one than came."""
+        window = part.window
+        if window is None or window.end - window.start < _SPLITTABLE or part.pages == 1 or claim < self._largest_claim:
+            return  # a capped count would be the largest that the server gives
+        for half in window.split(2):
+            counted = await self._fetch_page(self._build(half, 1), self._client.settings.attempts)
+            known = part.within(half)
+            if known is not None and counted.matched is not None and counted.matched > known + part.others:
+                raise _UnprovenSliceError(f"the server counts {claim} items in all, and more in a part of the window")
+
+    async def _recount(self, part: TimeSlice) -> bool:
         """Whether a fresh count, not one cached before a deletion, equals the number of items received."""
         again = await self._fetch_page(self._build(uncached_window(part.window), 1), self._client.settings.attempts)
         if again.matched != part.received or part.outside:
@@ -342,7 +317,7 @@ class WindowScan:
             raise _WindowIgnoredError
         raise _UnprovenSliceError("some items are of another time, so the pages may not fit together")
 
-    def _require_last_page(self, part: _Slice, page: ApiPage, claim: int | None) -> None:
+    def _require_last_page(self, part: TimeSlice, page: ApiPage, claim: int | None) -> None:
         """Without a matching count, require that no item came twice, and that the last page was not cut off."""
         if part.repeats:
             raise _UnprovenSliceError("items came more than once, so others may not have come at all")
@@ -351,7 +326,7 @@ class WindowScan:
         if claim is None and page.received in _USUAL_LIMITS and not self._cap:
             raise _UnprovenSliceError(f"the last page has exactly {page.received} items, and no `next`")
 
-    async def _require_false_count(self, part: _Slice, claim: int) -> None:
+    async def _require_false_count(self, part: TimeSlice, claim: int) -> None:
         """Stop using counts that ignore the query; if the count honours it, the slice is unproven."""
         if not await self._is_false_count(part, claim):
             raise _UnprovenSliceError(f"the server says it has {claim} items, but its pages brought {part.received}")
@@ -359,7 +334,7 @@ class WindowScan:
             raise _WindowIgnoredError
         self._trusts_counts = False
 
-    async def _is_false_count(self, part: _Slice, claim: int) -> bool:
+    async def _is_false_count(self, part: TimeSlice, claim: int) -> bool:
         """Whether the server's counts ignore the query, so that they are of no use."""
         if part.window is None:
             return False
@@ -374,7 +349,7 @@ class WindowScan:
         empty = await self._fetch_page(self._build(LONG_AGO, 1), self._client.settings.attempts)
         return not (empty.received if empty.matched is None else empty.matched)
 
-    def _parts(self, part: _Slice, page: ApiPage) -> int:
+    def _parts(self, part: TimeSlice, page: ApiPage) -> int:
         """In how many parts to read a slice of more than one page."""
         window = part.window
         if window is None or window.end - window.start < timedelta(seconds=2) or part.depth > _MAX_DEPTH:

@@ -33,7 +33,7 @@ class Coverage:
 
     @property
     def _share(self) -> str:
-        if self.compared == self.partitions:
+        if self.compared == self.partitions > 0:
             return f"all {self.partitions} partitions were compared item by item in the present round"
         items = "" if self.share_of_items is None else f" ({self.share_of_items:.0%} of the items)"
         return f"{self.compared} of {self.partitions} partitions{items} were compared item by item in the present round"

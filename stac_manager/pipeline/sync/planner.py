@@ -302,13 +302,14 @@ class SyncPlanner:
         record = (self._after_comparing if self._dry else None) or self._chain.sync_state.load()
         now = format_rfc3339(utc_now())
         compared_at = {**record.compared_at, **dict.fromkeys(self._compared, now)}
-        left = [key for key in keys if key in record.round_left and key not in self._compared]
+        left = [key for key in keys if key in record.round_left or key not in compared_at]
+        left = [key for key in left if key not in self._compared]
         turn = in_a_circle(keys, self._last_compared or record.compared)
         until = max((number for number, key in enumerate(turn, 1) if key in left), default=0)
         requests = max(1, self._pages(keys) // max(1, len(keys))) * until
         return Coverage(
             partitions=len(keys),
-            compared=len(keys) - len(left),
+            compared=sum(key not in left and key in compared_at for key in keys),
             share_of_items=self._share_of_items(keys, left),
             oldest=oldest_of(keys, compared_at),
             never=sum(key not in compared_at for key in keys),
