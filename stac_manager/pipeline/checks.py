@@ -142,8 +142,8 @@ def _deletions(storage: Storage, manifest: Manifest) -> CheckOutcome:
             "deletions", True, f"no deletion awaits approval; {gone} items are known to be deleted", facts
         )
     text = (
-        f"{len(pending)} of {manifest.index.lines} items are gone at the source; their deletion awaits approval. "
-        "If it is right, run this partition with --allow-deletes, or in Dagster with the run tag "
+        f"{len(pending)} of {manifest.index.lines} items are gone at the source and are kept: their deletion "
+        "awaits approval. If it is right, run this partition with --allow-deletes, or in Dagster with the run tag "
         f"{ALLOW_DELETES_TAG}=true"
     )
     return CheckOutcome("deletions", False, text, facts)
