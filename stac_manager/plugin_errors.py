@@ -12,7 +12,8 @@ __all__ = ["plugin_errors"]
 
 @contextmanager
 def plugin_errors(kind: type[StacManagerError], what: str) -> Iterator[None]:
-    """Turn whatever the block raises into an error of a kind; errors of ours and full memory pass as they are.
+    """Turn whatever the block raises into an error of a kind; errors of ours, those of files and connections, and
+    full memory pass as they are.
 
     Args:
         kind: of the error.
@@ -23,7 +24,7 @@ def plugin_errors(kind: type[StacManagerError], what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (StacManagerError, MemoryError, TimeoutError):
+    except (StacManagerError, MemoryError, OSError):
         raise
     except Exception as error:  # a stranger's code may raise anything
         raise kind(f"{what}: unexpected {type(error).__name__}: {one_line(error)}") from error

@@ -111,7 +111,7 @@ class BaseSourceConfig(Section):
     @property
     def address(self) -> str:
         """Where the items are read from, for messages."""
-        raise NotImplementedError
+        return self.type
 
 
 class StacApiConfig(BaseSourceConfig):

@@ -35,6 +35,11 @@ def _refused(data: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     kind = _at(data, ("source", "type"))
     if kind in PLANNED_SOURCES and kind not in SOURCES:
         yield ("source", "type"), _sentence(f"the source type {kind}", f"reads {_names(SOURCES)}")
+    if kind in SOURCES.plugin_names:
+        honoured = getattr(SOURCES.get(kind), "filters", ())
+        for name in ("spatial", "cql2", "query"):
+            if name not in honoured and _at(data, ("source", "filters", name)):
+                yield ("source", "filters", name), "a workflow without it: this source type does not filter by it"
     for where, what, instead in _ABSENT:
         if _at(data, where):
             yield where, _sentence(what, instead)

@@ -7,6 +7,7 @@ requests one window after the other. The source itself is read at the first requ
 from __future__ import annotations
 
 import hashlib
+import logging
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ from stac_manager.quarantine import RejectedItem, RejectedItemBuffer, rejected_i
 from stac_manager.times import Window
 
 __all__ = ["ReadOnceSource", "RoutedSource"]
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 """Items passed to the sink at once; it bounds memory."""
@@ -201,12 +204,18 @@ class RoutedSource:
         return self._snapshot
 
     async def _read(self, fingerprint: str) -> _Snapshot:
+        collection_id = self.collection().get("id")
         with ExitStack() as opened:
             items = opened.enter_context(_ItemsByTime())
             rejected = opened.enter_context(RejectedItemBuffer())
 
             def sink(page: Page, total: int | None) -> None:
-                items.add(page.items)
+                own = [item for item in page.items if item.collection in (collection_id, None)]
+                if len(own) < len(page.items):
+                    log.warning(
+                        "%s: %d items of other collections are left out", collection_id, len(page.items) - len(own)
+                    )
+                items.add(own)
                 rejected.add(page.rejected_items)
 
             await self._asked(self.source.read(sink))

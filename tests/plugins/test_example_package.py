@@ -237,3 +237,16 @@ def test_a_plugin_that_takes_a_name_or_cannot_be_loaded_ends_in_one_line(
         assert done.returncode == 2, done.stderr
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_filter_that_a_source_type_does_not_honour_is_refused(run: Run, workflow: str) -> None:
+    text = (
+        Path(workflow)
+        .read_text()
+        .replace("collections: [c]", "collections: [c], filters: {spatial: {bbox: [0, 0, 1, 1]}}")
+    )
+    Path(workflow).write_text(text)
+    done = run("--", "check-config", workflow)
+    assert done.returncode == 2
+    assert "source.filters.spatial" in done.stderr
+    assert "this source type does not filter by it" in done.stderr

@@ -163,7 +163,7 @@ class OddSource:
         self.error = error
 
     def collection(self) -> dict[str, Any]:
-        raise self.error
+        return {"id": "c"}
 
     async def fingerprint(self) -> str:
         return "1"

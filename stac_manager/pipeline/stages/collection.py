@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from stac_manager.config import Workflow
 from stac_manager.errors import OutputError
 from stac_manager.item_steps import described_by_steps
 from stac_manager.items import loads, safe_name
-from stac_manager.output import PartitionSummary, build_catalog, build_collection
+from stac_manager.output import Output, PartitionSummary, build_catalog, build_collection
 from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
 from stac_manager.pipeline.state.contracts import settle_contract
 from stac_manager.pipeline.state.manifest import Manifest, StagePartition
@@ -27,7 +28,7 @@ from stac_manager.pipeline.state.paths import (
     sync_key,
 )
 from stac_manager.pipeline.state.stage_files import finished_partitions, read_manifest
-from stac_manager.registry import OUTPUTS
+from stac_manager.plugin_errors import plugin_errors
 from stac_manager.storage import Storage
 
 __all__ = [
@@ -86,17 +87,23 @@ def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
         if parts[2] == "manifest.json" and parts[0] == "published":
             log.warning("%s %s: the workflow no longer has this partition; it is removed", collection, parts[1])
             stage_partition = StagePartition(collection=collection, stage="published", partition=parts[1])
-            for published in published_keys(storage, stage_partition, read_manifest(storage, stage_partition)):
+            for published in published_keys(
+                storage, stage_partition, read_manifest(storage, stage_partition), outputs_of(workflow)
+            ):
                 storage.delete(published)
         storage.delete(quarantine_key(collection, parts[1]))
         storage.delete(key)
 
 
-def published_keys(storage: Storage, stage_partition: StagePartition, manifest: Manifest | None) -> set[str]:
+def published_keys(
+    storage: Storage, stage_partition: StagePartition, manifest: Manifest | None, outputs: Sequence[Output]
+) -> set[str]:
     """The published files of a partition: those of its manifest, and those at the outputs' locations."""
     keys = {file.key for file in manifest.files} if manifest else set()
-    for output in OUTPUTS.all().values():
-        for place in output.locations(stage_partition.collection, stage_partition.partition):
+    for output in outputs:
+        with plugin_errors(OutputError, f"the locations of the output {output.name!r}"):
+            places = tuple(output.locations(stage_partition.collection, stage_partition.partition))
+        for place in places:
             require_own_place(output.name, place, stage_partition)
             if place.endswith("/"):
                 keys.update(storage.list(place.rstrip("/")))

@@ -15,6 +15,7 @@ from typing import Any
 
 from stac_manager.config import Workflow
 from stac_manager.dedup import BufferedItem
+from stac_manager.errors import SourceError
 from stac_manager.files import write_lines
 from stac_manager.ingest import FetchFacts, IngestModule, Probe, Source
 from stac_manager.ingest.partition_assignment import Assignment, PartitionAssigner, Unassigned
@@ -283,6 +284,10 @@ class PartitionFetcher:
         tally.carried += len(out.rejected_items) - fresh
 
     def _store_collection(self) -> None:
+        if self._collection.get("id") != self.collection:
+            raise SourceError(
+                f"the source describes the collection {self._collection.get('id')!r}, not {self.collection!r}"
+            )
         document = dumps(self._collection)
         key = source_collection_key(self.collection)
         if self.storage.get(key) != document:

@@ -42,7 +42,7 @@ def run_published(context: StageContext, run: StageRun) -> Manifest:
             "summary": summary.to_dict(),
             "outputs": {name: dict(result.details) for name, result in results.items()},
         }
-        put = partial(_put_files, storage, run.stage_partition, results)
+        put = partial(_put_files, storage, run.stage_partition, context.outputs, results)
         mark = partial(mark_collection_dirty, storage)
         return commit(context, run, out, details=details, published=put, before_manifest=mark)
 
@@ -103,14 +103,17 @@ def _job(
 
 
 def _put_files(
-    storage: Storage, stage_partition: StagePartition, results: dict[str, OutputResult]
+    storage: Storage, stage_partition: StagePartition, outputs: Sequence[Output], results: dict[str, OutputResult]
 ) -> list[PublishedFile]:
     """Put the files of all outputs in place, and remove those that no output has any more."""
     made = [(name, file) for name, result in results.items() for file in result.files]
+    for name, one in made:
+        if not isinstance(one.path, Path) or not one.path.is_file():
+            raise OutputError(f"the output {name!r} names the file {one.path}, which it did not write")
     with plugin_errors(OutputError, "the files of an output"):
         files = [_reference(name, file) for name, file in made]
     _require_own_keys(files, stage_partition)
-    there = published_keys(storage, stage_partition, read_manifest(storage, stage_partition))
+    there = published_keys(storage, stage_partition, read_manifest(storage, stage_partition), outputs)
     orphans = there - {file.key for file in files}
     changed = [
         (file, made_file.path)
@@ -151,3 +154,6 @@ def _require_own_keys(files: Sequence[PublishedFile], stage_partition: StagePart
         if file.key in seen:
             raise OutputError(f"the outputs {seen[file.key]!r} and {file.output!r} would both write {file.key}")
         seen[file.key] = file.output
+    for key, output in seen.items():
+        if any(other.startswith(f"{key}/") for other in seen):
+            raise OutputError(f"the output {output!r} would write {key}, which is also a folder of other files")
