@@ -11,7 +11,7 @@ from typing import Protocol
 
 from stac_manager.disk_buffer import DiskBuffer
 
-__all__ = ["Bufferable", "BufferedItem", "DedupBuffer", "KeptItem"]
+__all__ = ["Bufferable", "BufferedItem", "DedupBuffer", "KeptItem", "keep_the_newer"]
 
 BufferedItem = tuple[str, bytes]
 """Id and JSON line."""
@@ -45,11 +45,17 @@ class KeptItem:
     line: bytes
 
 
-_KEEP_THE_NEWER = """
-INSERT INTO items (id, updated, line) VALUES (?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET updated = excluded.updated, line = excluded.line
-WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
-"""
+def keep_the_newer(*more: str) -> str:
+    """The statement that stores an item, unless a newer one with its id is there; `more` are further columns."""
+    names = ("id", "updated", "line", *more)
+    taken = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    return (
+        f"INSERT INTO items ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608 - our own names
+        f"ON CONFLICT (id) DO UPDATE SET {taken} WHERE (excluded.updated, excluded.line) > (items.updated, items.line)"
+    )
+
+
+_KEEP_THE_NEWER = keep_the_newer()
 
 
 class DedupBuffer(DiskBuffer):

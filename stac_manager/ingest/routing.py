@@ -16,6 +16,7 @@ from datetime import datetime
 from itertools import batched
 from typing import Any, Protocol, runtime_checkable
 
+from stac_manager.dedup import keep_the_newer
 from stac_manager.disk_buffer import DiskBuffer
 from stac_manager.errors import SourceError, one_line
 from stac_manager.ingest.fetched_item import FetchedItem, parse_item
@@ -63,12 +64,7 @@ class ReadOnceSource(Protocol):
         ...
 
 
-_KEEP_THE_NEWER = """
-INSERT INTO items (id, updated, line, first, last) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE
-SET updated = excluded.updated, line = excluded.line, first = excluded.first, last = excluded.last
-WHERE (excluded.updated, excluded.line) > (items.updated, items.line)
-"""
+_KEEP_THE_NEWER = keep_the_newer("first", "last")
 
 _ALWAYS = ("", "~")
 """Texts that sort before and after every time."""

@@ -1,4 +1,4 @@
-"""The changes that a sync check fetched are taken over as they are: the source is not asked for them again."""
+"""The changes that a sync check fetched are merged as they are: the source is not asked for them again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Asked:
         return [body for body in self.bodies if "updated" in (body.get("query") or {})]
 
     @web.middleware
-    async def hear(self, request: web.Request, handler: Any) -> Any:
+    async def record(self, request: web.Request, handler: Any) -> Any:
         body = await request.json() if request.method == "POST" else {}
         self.bodies.append(body)
         answer = await handler(request)
@@ -59,7 +59,7 @@ def site(asked: Asked, tmp_path: Path) -> Iterator[Site]:
     """Three months of ten items, up to date; the source filters by `updated`."""
     items = [item(f"i{month}-{n}", f"2024-{month:02}-{n + 1:02}T10:00:00Z") for month in (1, 2, 3) for n in range(10)]
     app = create_app([make_collection()], items)
-    app.middlewares.append(asked.hear)
+    app.middlewares.append(asked.record)
     with serve(app) as url:
         site = Site(url, items, tmp_path, sync={"overlap_minutes": 1, "latest_windows": 1})
         site.sync()

@@ -119,7 +119,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(url, items, tmp_path, partitions={"end": "2024-01-31"})
 
 
+def file_and_folder(job: PartitionJob) -> OutputResult:
+    path = job.folder / "x"
+    path.write_bytes(b"x")
+    return OutputResult([OutputFile(f"published/c/odd/2024-01{end}", path, 1, "x") for end in ("", "/x.json")])
+
+
 OUTPUT_FAULTS: dict[str, Callable[[PartitionJob], Any]] = {
+    "a file that is a folder of another": file_and_folder,
     "an exception": lambda job: job.nothing,  # type: ignore[attr-defined]
     "nothing": lambda job: None,
     "a file that is not there": lambda job: OutputResult(

@@ -79,7 +79,7 @@ NUMBER_IS_LOW = {"op": "<", "args": [{"property": "number"}, 100]}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "heard"),
+    ("wanted", "detected"),
     [
         (SearchFilter(bbox=(0, 40, 10, 50)), "cql2"),
         (SearchFilter(cql2=NUMBER_IS_LOW), "cql2"),
@@ -88,9 +88,9 @@ NUMBER_IS_LOW = {"op": "<", "args": [{"property": "number"}, 100]}
     ],
 )
 def test_the_updated_filter_is_honoured_beside_the_workflows_filters_in_their_language(
-    api: PgStac, wanted: SearchFilter, heard: str
+    api: PgStac, wanted: SearchFilter, detected: str
 ) -> None:
-    assert detect(source(api, filter=wanted)) == heard
+    assert detect(source(api, filter=wanted)) == detected
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -162,7 +162,7 @@ def test_an_item_that_moves_to_another_month_is_there_once(api: PgStac) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spelling", "heard"),
+    ("spelling", "detected"),
     [
         ("2024-02-05T10:00:00.5Z", "cql2"),
         ("2024-02-05T10:00:00.123456+00:00", "cql2"),
@@ -170,7 +170,7 @@ def test_an_item_that_moves_to_another_month_is_there_once(api: PgStac) -> None:
         (None, "no"),
     ],
 )
-def test_updated_is_compared_as_a_text(api: PgStac, spelling: str | None, heard: str) -> None:
+def test_updated_is_compared_as_a_text(api: PgStac, spelling: str | None, detected: str) -> None:
     items = [{**item, "collection": "odd"} for item in updated_items(8)]
     odd = items[3]["properties"]
     odd["updated"] = spelling
@@ -178,7 +178,7 @@ def test_updated_is_compared_as_a_text(api: PgStac, spelling: str | None, heard:
         del odd["updated"]
     api.upsert(items)
     january = Window(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC))
-    assert detect(source(api, "odd"), january) == heard
+    assert detect(source(api, "odd"), january) == detected
 
 
 @pytest.mark.parametrize("window", [SUMMER, None], ids=["window", "all times"])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from stac_manager.errors import OutputError
+from stac_manager.item_steps import described_by_steps
 from stac_manager.items import Item, dumps, loads
 from stac_manager.output import Output, OutputFile, OutputResult, PartitionJob, PartitionSummary
-from stac_manager.pipeline.stages.collection import described_collection, published_keys, require_own_place
+from stac_manager.pipeline.stages.collection import published_keys, require_own_place, source_collection
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
 from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed, read_contract
 from stac_manager.pipeline.state.manifest import Manifest, PublishedFile, StagePartition
@@ -63,6 +65,7 @@ def _write_all(
     An item that one output rejects is published by none, so that all formats have the same items. If there are several
     outputs, they write again until none of them rejects any item.
     """
+    job = _job(context, run, out)
     rejected: dict[str, RejectedItem] = {}
     for number in count():
         results: dict[str, OutputResult] = {}
@@ -70,9 +73,14 @@ def _write_all(
         for output in context.outputs:
             folder = out.folder / f"{output.name}-{number}"
             folder.mkdir()
-            job = _job(context, run, out, output, folder, frozenset(rejected))
+            own = replace(
+                job,
+                items=partial(_items, context.storage, run.input, frozenset(rejected)),
+                folder=folder,
+                contract=read_contract(context.storage, context.collection, output),
+            )
             with plugin_errors(OutputError, f"the output {output.name!r}"):
-                result = results[output.name] = output.write(job)
+                result = results[output.name] = output.write(own)
                 dumps([dict(result.details), [file.key for file in result.files]])
                 rejected |= {str(one.item_id): one for one in result.rejected}
             extend_contract(context.storage, context.collection, output, result.details)
@@ -83,23 +91,21 @@ def _write_all(
     raise AssertionError("each round rejects an item, or is the last")
 
 
-def _job(
-    context: StageContext, run: StageRun, out: StageWriter, output: Output, folder: Path, without: frozenset[str]
-) -> PartitionJob:
+def _job(context: StageContext, run: StageRun, out: StageWriter) -> PartitionJob:
+    """What all outputs are told alike."""
     storage, upstream = context.storage, run.input
-
-    def items() -> Iterator[Item]:
-        return (loads(line) for item_id, _, line in read_items(storage, upstream) if item_id not in without)
-
     compared = compare_indexes(read_index(storage, out.previous), read_index(storage, upstream))
     return PartitionJob(
-        described_collection(storage, context.workflow, context.collection),
+        described_by_steps([*context.transforms, *context.extensions], source_collection(storage, context.collection)),
         upstream.partition,
-        items,
-        folder,
+        partial(_items, storage, upstream, frozenset()),
+        out.folder,
         deleted=[item_id for kind, item_id in compared if kind == "deleted"],
-        contract=read_contract(storage, upstream.collection, output),
     )
+
+
+def _items(storage: Storage, upstream: Manifest, without: frozenset[str]) -> Iterator[Item]:
+    return (loads(line) for item_id, _, line in read_items(storage, upstream) if item_id not in without)
 
 
 def _put_files(
@@ -154,6 +160,5 @@ def _require_own_keys(files: Sequence[PublishedFile], stage_partition: StagePart
         if file.key in seen:
             raise OutputError(f"the outputs {seen[file.key]!r} and {file.output!r} would both write {file.key}")
         seen[file.key] = file.output
-    for key, output in seen.items():
-        if any(other.startswith(f"{key}/") for other in seen):
-            raise OutputError(f"the output {output!r} would write {key}, which is also a folder of other files")
+    for key in {str(folder) for file in files for folder in PurePosixPath(file.key).parents} & seen.keys():
+        raise OutputError(f"the output {seen[key]!r} would write {key}, which is also a folder of other files")

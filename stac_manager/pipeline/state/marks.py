@@ -21,9 +21,7 @@ __all__ = [
 
 def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
     """Mark a partition that got new ids: another partition may have them, if their items have moved."""
-    key = f"{new_id_marks_folder(collection)}/{partition}"
-    storage.remove_orphans(key)
-    storage.put(key, b"")
+    _put(storage, f"{new_id_marks_folder(collection)}/{partition}")
 
 
 def put_rescan_mark(storage: Storage, collection: str, partition: str) -> None:
@@ -44,10 +42,8 @@ def put_publish_intent(storage: Storage, stage_partition: StagePartition) -> Non
 
 def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
     """Mark a partition that is about to be published: `collection.json` and the quarantine file are older than it."""
-    storage.put(publish_intent(manifest.collection, manifest.partition), b"")
-    key = f"{dirty_marks_folder(manifest.collection)}/{manifest.partition}"
-    storage.remove_orphans(key)
-    storage.put(key, b"")
+    put_publish_intent(storage, manifest.stage_partition)
+    _put(storage, f"{dirty_marks_folder(manifest.collection)}/{manifest.partition}")
 
 
 def remove_marks_of_version_1(storage: Storage, collection: str) -> None:
@@ -56,3 +52,8 @@ def remove_marks_of_version_1(storage: Storage, collection: str) -> None:
         for key in storage.list(f"stages/{safe_name(collection)}/{folder}"):
             storage.delete(key)
     storage.delete(f"stages/{safe_name(collection)}/number_types.json")
+
+
+def _put(storage: Storage, key: str) -> None:
+    storage.remove_orphans(key)
+    storage.put(key, b"")
