@@ -1,92 +1,169 @@
-"""Items of a realistic size: about 15 KB of JSON, as Sentinel-2 items have."""
+"""Items of real size and shape: real ones of the corpus, given new ids, times and footprints, as many as are asked for.
+
+The corpus is a folder beside the project. Where it is missing, the items are made up, and are smaller and simpler.
+"""
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import orjson
+
+__all__ = ["COLLECTION", "KINDS", "START", "describe", "has_corpus", "make_items", "make_lines"]
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 COLLECTION = "scenes"
+CORPUS = Path(__file__).parents[1].parent / "shared" / "corpus"
 
-_BANDS = [
-    "coastal",
-    "blue",
-    "green",
-    "red",
-    "rededge1",
-    "rededge2",
-    "rededge3",
-    "nir",
-    "nir08",
-    "nir09",
-    "swir16",
-    "swir22",
-]
-_MORE = ["scl", "aot", "wvp", "visual", "thumbnail", "granule_metadata", "tileinfo_metadata", "preview"]
+_PC = "stac-geoparquet--planetarycomputer.microsoft.com"
+_EARTH_SEARCH = "xcube-stac--earth-search.aws.element84.com"
+KINDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "sentinel-2": (("stac-geoparquet", "sentinel-2-l2a"), (_PC, "sentinel-2-l2a")),
+    "mix": (
+        (_EARTH_SEARCH, "sentinel-1-grd"),
+        ("xcube-stac--stac.dataspace.copernicus.eu", "sentinel-3-sl-2-lst-ntc"),
+        ("landsat", "landsat-c2-l2"),
+        ("met-office-deterministic", "met-office-uk-deterministic-near-surface"),
+        (_PC, "modis-09A1-061"),
+    ),
+}
+"""Kind -> the folders of the corpus and the collections in them: Sentinel-2, and five others of five providers."""
 
 
-def _asset(folder: str, name: str, number: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Template:
+    """A real item as text, and what is replaced in it."""
+
+    text: str
+    item_id: str
+    center: tuple[float, float]
+
+
+def has_corpus() -> bool:
+    """Whether real items are at hand."""
+    return CORPUS.is_dir()
+
+
+def describe(kind: str) -> str:
+    """Which items these are, in one line."""
+    if not has_corpus():
+        return "made-up items, because the corpus is not at hand"
+    names = ", ".join(f"{collection} ({source})" for source, collection in KINDS[kind])
+    size = sum(len(one.text) for one in _templates(kind)) / len(_templates(kind)) / 1000
+    return f"{len(_templates(kind))} real items of {size:.0f} KB on average: {names}"
+
+
+@functools.cache
+def _templates(kind: str) -> list[_Template]:
+    if not has_corpus():
+        return [_template(_made_up())]
+    verdicts = _valid_ids()
+    sources: list[list[_Template]] = []
+    for source, collection in KINDS[kind]:
+        lines = (CORPUS / source / "items.ndjson").read_bytes().splitlines()
+        items = [item for item in map(orjson.loads, lines) if item.get("collection") == collection]
+        valid = [item for item in items if (source, collection, item["id"]) in verdicts]
+        sources.append([_template(item) for item in valid])
+    most = max(map(len, sources))
+    return [each[number % len(each)] for number in range(most) for each in sources]
+
+
+@functools.cache
+def _valid_ids() -> set[tuple[str, str, str]]:
+    records = map(orjson.loads, (CORPUS / "validation.ndjson").read_bytes().splitlines())
     return {
-        "href": f"{folder}/{name}.tif",
-        "type": "image/tiff; application=geotiff; profile=cloud-optimized",
-        "title": f"{name} - {number}",
-        "roles": ["data", "reflectance"],
-        "gsd": 10 if number % 2 else 20,
-        "proj:shape": [10980, 10980],
-        "proj:transform": [10, 0, 399960, 0, -10, 4200000, 0, 0, 1],
-        "file:checksum": f"1220{number:02}{'ab12cd34' * 7}",
-        "file:size": 184_000_000 + number,
-        "raster:bands": [
-            {"nodata": 0, "data_type": "uint16", "bits_per_sample": 15, "spatial_resolution": 10, "scale": 0.0001}
-        ],
-        "eo:bands": [{"name": name, "common_name": name, "center_wavelength": 0.44, "full_width_half_max": 0.027}],
+        (record["source"], record["collection"], record["id"])
+        for record in records
+        if record["kind"] == "item" and record["verdict"] == "full"
     }
 
 
-def make_item(number: int, count: int, days: int) -> dict[str, Any]:
-    """One item; `count` items are spread evenly over the days."""
-    taken = START + timedelta(days=days) * (number + 0.5) / count
-    west, south = -180 + (number * 7 % 3590) / 10, -80 + (number * 13 % 1600) / 10
-    ring = [[west, south], [west + 1, south], [west + 1, south + 1], [west, south + 1], [west, south]]
-    item_id = f"S2A_{number:07}_{taken:%Y%m%d}_0_L2A"
-    folder = f"https://scenes.example.com/sentinel-s2-l2a-cogs/{number % 60}/T/MS/2024/6/{item_id}"
-    stamp = (taken + timedelta(hours=9)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    assets = {name: _asset(folder, name, index) for index, name in enumerate([*_BANDS, *_MORE])}
+def _template(item: dict[str, Any]) -> _Template:
+    box = item["bbox"]
+    middle = len(box) // 2
+    item["collection"] = COLLECTION
+    # json, because orjson would write numbers such as 1.0e-4 in another way than the provider
+    text = json.dumps(item, separators=(",", ":"), ensure_ascii=False)
+    return _Template(text, item["id"], ((box[0] + box[middle]) / 2, (box[1] + box[middle + 1]) / 2))
+
+
+def make_lines(count: int, days: int = 30, kind: str = "sentinel-2") -> Iterator[bytes]:
+    """The same as JSON lines."""
+    return map(orjson.dumps, make_items(count, days, kind))
+
+
+def make_items(count: int, days: int = 30, kind: str = "sentinel-2") -> Iterator[dict[str, Any]]:
+    """`count` items, by time, spread evenly over the days."""
+    templates = _templates(kind)
+    for number in range(count):
+        template = templates[number % len(templates)]
+        taken = START + timedelta(days=days) * (number + 0.5) / count
+        yield _item(template, number, taken)
+
+
+def _item(template: _Template, number: int, taken: datetime) -> dict[str, Any]:
+    new_id = f"{template.item_id}_{number:07}"
+    item: dict[str, Any] = orjson.loads(template.text.replace(template.item_id, new_id))
+    properties = item["properties"]
+    if properties.get("start_datetime") and properties.get("end_datetime"):
+        properties |= {"start_datetime": _text(taken), "end_datetime": _text(taken + timedelta(seconds=20))}
+    properties |= {"datetime": _text(taken), "updated": _text(taken + timedelta(hours=9))}
+    west, south = -170 + number * 7 % 3400 / 10, -70 + number * 13 % 1400 / 10
+    _move(item, west - template.center[0], south - template.center[1])
+    return item
+
+
+def _text(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _move(item: dict[str, Any], east: float, north: float) -> None:
+    box = item["bbox"]
+    middle = len(box) // 2
+    for at, by in ((0, east), (1, north), (middle, east), (middle + 1, north)):
+        box[at] = round(box[at] + by, 6)
+    item["geometry"]["coordinates"] = _moved(item["geometry"]["coordinates"], east, north)
+
+
+def _moved(coordinates: list[Any], east: float, north: float) -> list[Any]:
+    if isinstance(coordinates[0], list):
+        return [_moved(part, east, north) for part in coordinates]
+    return [round(coordinates[0] + east, 6), round(coordinates[1] + north, 6), *coordinates[2:]]
+
+
+def _made_up() -> dict[str, Any]:
+    """An item like those of Sentinel-2, for machines without the corpus."""
+    names = ["blue", "green", "red", "nir", "scl", "aot", "wvp", "visual", "thumbnail", "preview"]
+    folder = "https://scenes.example.com/sentinel-2/32/T/MS/S2A_MADE_UP"
+    ring = [[8.0, 47.0], [9.0, 47.0], [9.0, 48.0], [8.0, 48.0], [8.0, 47.0]]
+    assets = {
+        name: {
+            "href": f"{folder}/{name}.tif",
+            "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+            "title": name,
+            "roles": ["data"],
+            "gsd": 10,
+            "proj:shape": [10980, 10980],
+            "proj:transform": [10.0, 0.0, 399960.0, 0.0, -10.0, 4200000.0],
+            "file:checksum": "1220" + "ab12cd34" * 8,
+        }
+        for name in names
+    }
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": [],
-        "id": item_id,
+        "id": "S2A_MADE_UP",
         "collection": COLLECTION,
         "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [west, south, west + 1, south + 1],
-        "properties": {
-            "datetime": taken.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "created": stamp,
-            "updated": stamp,
-            "platform": "sentinel-2a",
-            "constellation": "sentinel-2",
-            "instruments": ["msi"],
-            "eo:cloud_cover": number % 1000 / 10,
-            "mgrs:utm_zone": number % 60,
-            "proj:epsg": 32600 + number % 60,
-            "grid:code": f"MGRS-{number % 60:02}TMS",
-            "view:sun_azimuth": 157.2 + number % 7,
-            "view:sun_elevation": 41.9,
-            "s2:product_uri": f"S2A_MSIL2A_{taken:%Y%m%dT%H%M%S}_N0510_R108_T32TMS.SAFE",
-            "s2:degraded_msi_data_percentage": 0.0162,
-            "s2:processing_baseline": "05.10",
-            "processing:software": {"sentinel2-to-stac": "0.1.1"},
-        },
-        "links": [
-            {"rel": "self", "href": f"https://api.example.com/collections/{COLLECTION}/items/{item_id}"},
-            {"rel": "collection", "href": f"https://api.example.com/collections/{COLLECTION}"},
-        ],
+        "bbox": [8.0, 47.0, 9.0, 48.0],
+        "properties": {"datetime": None, "platform": "sentinel-2a", "eo:cloud_cover": 12.5, "proj:epsg": 32632},
+        "links": [{"rel": "collection", "href": f"https://api.example.com/collections/{COLLECTION}"}],
         "assets": assets,
     }
-
-
-def make_items(count: int, days: int = 30) -> Iterator[dict[str, Any]]:
-    """`count` items, by time."""
-    return (make_item(number, count, days) for number in range(count))
