@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from stac_manager.ingest.redaction import SECRET_MARKERS, redact_in_place
+from stac_manager.ingest.redaction import may_hold_secrets, redact_in_place
 from stac_manager.items import Item, dumps, item_interval, item_problem, item_time, loads
 from stac_manager.quarantine import RejectedItem
 from stac_manager.times import sortable_time
 
-__all__ = ["STEP", "FetchedItem", "item_of", "parse_item"]
+__all__ = ["STEP", "FetchedItem", "item_of", "parse_item", "times_of_line"]
 
 STEP = "raw_items"
 
@@ -79,7 +79,7 @@ def parse_item(line: bytes, secrets: frozenset[str] = frozenset()) -> FetchedIte
         line: strict JSON.
         secrets: query parameters, in lower case, to remove from every href.
     """
-    if secrets or b"\n" in line or any(sign in line for sign in SECRET_MARKERS):
+    if b"\n" in line or may_hold_secrets(line, secrets):
         return item_of(loads(line), secrets, line)
     try:
         head = _HEAD.decode(line)
@@ -87,9 +87,25 @@ def parse_item(line: bytes, secrets: frozenset[str] = frozenset()) -> FetchedIte
         return item_of(loads(line), secrets, line)
     if not head.id:
         return item_of(loads(line), secrets, line)
-    own = head.properties
-    times = {"datetime": own.datetime, "start_datetime": own.start_datetime, "end_datetime": own.end_datetime}
-    return FetchedItem(head.id, line, head.collection, sortable_time(own.updated), times)
+    return FetchedItem(head.id, line, head.collection, sortable_time(head.properties.updated), _times(head.properties))
+
+
+def times_of_line(line: bytes) -> Item:
+    """An item with nothing but the members that decide where it belongs; they alone are parsed, if that is possible.
+
+    Raises:
+        ValueError: the line is not strict JSON.
+    """
+    try:
+        own = _HEAD.decode(line).properties
+    except msgspec.ValidationError:
+        item: Item = loads(line)
+        return item
+    return {"properties": _times(own)}
+
+
+def _times(own: _Properties) -> dict[str, Any]:
+    return {"datetime": own.datetime, "start_datetime": own.start_datetime, "end_datetime": own.end_datetime}
 
 
 def item_of(value: Any, secrets: frozenset[str] = frozenset(), line: bytes = b"") -> FetchedItem | RejectedItem:

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from stac_manager.dedup import BufferedItem
-from stac_manager.items import HashedItem, Item, content_hash, item_interval, item_time, loads, loads_exactly
+from stac_manager.ingest.fetched_item import times_of_line
+from stac_manager.items import HashedItem, Item, content_hash, item_interval, item_time, loads, loads_hashed
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.quarantine import RejectedItem
 from stac_manager.times import Window, format_rfc3339, parse_rfc3339, utc_now
@@ -160,20 +161,28 @@ class PartitionAssigner:
     def __call__(self, entry: BufferedItem) -> Assignment:
         """The item with its hash, or a rejected item, or None if it belongs to another partition or to none."""
         item_id, line = entry
-        if self.is_elsewhere(entry):
-            self._count_unassigned(item_id, loads(line))
-            return None
         try:
-            item = loads_exactly(line)
+            item, digest = loads_hashed(line)
         except ValueError as error:
-            return RejectedItem(item_id, "InvalidJson", str(error), "raw_items", line.decode())
+            return self._not_exact(entry, str(error))
         try:
-            if not belongs_to(item, self._partition, self._scheme):
+            if belongs_to(item, self._partition, self._scheme):
+                self._note_updated(item)
+                return item_id, digest, line
+            if is_out_of_its_range(item, self._partition, self._scheme):
                 return RejectedItem(item_id, "TimeOutsideItsRange", _OUT_OF_RANGE, "raw_items", item)
         except ValueError as error:
             return RejectedItem(item_id, "NoTime", str(error), "raw_items", item)
-        self._note_updated(item)
-        return item_id, content_hash(item), line
+        self._count_unassigned(item_id, item)
+        return None
+
+    def _not_exact(self, entry: BufferedItem, reason: str) -> Assignment:
+        """The verdict on an item that cannot be written again without a change."""
+        item_id, line = entry
+        if self.is_elsewhere(entry):
+            self._count_unassigned(item_id, loads(line))
+            return None
+        return RejectedItem(item_id, "InvalidJson", reason, "raw_items", line.decode())
 
     def is_elsewhere(self, entry: BufferedItem) -> bool:
         """Whether an item belongs to another partition or to none.
@@ -183,7 +192,7 @@ class PartitionAssigner:
         that searches by `datetime` does not find it in the other partition.
         """
         try:
-            item = loads(entry[1])
+            item = times_of_line(entry[1])
             here = belongs_to(item, self._partition, self._scheme)
             return not (here or is_out_of_its_range(item, self._partition, self._scheme))
         except ValueError:

@@ -5,13 +5,12 @@ Signatures also expire soon, so a stored one is of no use.
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-__all__ = ["SECRET_MARKERS", "redact_in_place"]
-
-SECRET_MARKERS = (b"?", b"@", b"storage_options")
-"""An answer without any of these bytes has no secrets."""
+__all__ = ["may_hold_secrets", "redact_in_place"]
 
 _AZURE = frozenset(
     {
@@ -85,6 +84,41 @@ _WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
 """Values of gcsfs' `token` that are no token but name a way to get one."""
 
 
+_CREDENTIALS = re.compile(rb'//[^/"?#]*@')
+"""User name and password before the host of a URL."""
+
+_ESCAPE = re.compile(rb"\\(?:/|u00[2-7])")
+"""JSON escapes of characters that need none: they could hide any of the other patterns."""
+
+
+def may_hold_secrets(line: bytes, names: frozenset[str] = frozenset()) -> bool:
+    """Whether `redact_in_place` may find something in an item; False is certain, and needs no parsing.
+
+    Args:
+        line: the item as JSON.
+        names: further secret query parameters, in lower case.
+    """
+    if b"storage_options" in line or (b"@" in line and _CREDENTIALS.search(line)):
+        return True
+    if b"\\" in line and _ESCAPE.search(line):
+        return True
+    pattern, start = _secret_parameters(names), line.find(b"?")
+    while start >= 0:
+        end = line.find(b'"', start)
+        if pattern.search(line, start + 1, end if end >= 0 else len(line)):
+            return True
+        start = line.find(b"?", start + 1)
+    return False
+
+
+@functools.lru_cache(maxsize=64)
+def _secret_parameters(names: frozenset[str]) -> re.Pattern[bytes]:
+    """A secret parameter in a query, or one whose name is percent-encoded or not ASCII."""
+    known = b"|".join(re.escape(name.encode()) for name in sorted(_ALWAYS | names) if name.isascii())
+    doubtful = rb"[^=&#]*[%\x80-\xff]"
+    return re.compile(rb"(?<![^?&])(?:" + doubtful + rb"|x-amz-|x-goog-|(?:" + known + rb")(?![^=&#]))", re.IGNORECASE)
+
+
 def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
     """Remove user names, passwords, signatures and keys from a JSON value, in place.
 
@@ -98,13 +132,16 @@ def redact_in_place(value: Any, names: frozenset[str] = frozenset()) -> bool:
         Whether anything was removed.
     """
     changed = False
-    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, member in members:
-        if isinstance(member, dict | list) and isinstance(name, str) and name.endswith(_OPTIONS):
-            changed |= _without_secret_options(member, names)
-        elif isinstance(member, dict | list):
-            changed |= redact_in_place(member, names)
-        elif name == "href" and isinstance(member, str) and (clean := _clean(member, names)) != member:
+    if isinstance(value, list):
+        for member in value:
+            if type(member) is dict or type(member) is list:
+                changed |= redact_in_place(member, names)
+        return changed
+    for name, member in value.items() if isinstance(value, dict) else ():
+        if type(member) is dict or type(member) is list:
+            redact = _without_secret_options if name.endswith(_OPTIONS) else redact_in_place
+            changed |= redact(member, names)
+        elif name == "href" and type(member) is str and (clean := _clean(member, names)) != member:
             value[name] = clean
             changed = True
     return changed
