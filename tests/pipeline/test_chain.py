@@ -186,8 +186,10 @@ def test_files_of_an_older_generation_are_removed(site: Site) -> None:
     site.run()
     site.items[0]["properties"]["cloud"] = 99
     site.run()
-    folder = site.folder / "data" / "stages" / "c" / "raw_items" / "2024-01"
-    assert sorted(path.name.split("-")[0] for path in folder.iterdir()) == ["index", "items", "manifest.json"]
+    folder = site.folder / "data" / "stages" / "c"
+    assert [path.name for path in (folder / "raw_items" / "2024-01").iterdir()] == ["manifest.json"]
+    found = sorted(path.name.split("-")[0] for path in (folder / "blobs" / "2024-01").iterdir())
+    assert found == ["index", "items", "report"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

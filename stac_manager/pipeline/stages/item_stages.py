@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from stac_manager.extension import ExtensionModule
-from stac_manager.files import write_lines
 from stac_manager.ingest import belongs_to
 from stac_manager.items import HashedItem, Item, content_hash, dumps, loads
-from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
+from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
 from stac_manager.pipeline.state.manifest import Manifest
-from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
+from stac_manager.pipeline.state.stage_files import read_file, read_items
+from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 from stac_manager.transform import TransformModule
@@ -21,7 +21,7 @@ Apply = Callable[[Iterable[Item]], Iterator[Item | RejectedItem]]
 """The `apply` of a module: a stream of items in, a stream of items out."""
 
 _INPUTS = "inputs"
-"""The file with the id and content hash of every input item of a stage."""
+"""The index of the items that a stage was made from: a file of the stage before."""
 
 
 def run_transformed(context: StageContext, run: StageRun) -> Manifest:
@@ -37,24 +37,16 @@ def run_extended(context: StageContext, run: StageRun) -> Manifest:
 def _run(context: StageContext, run: StageRun, apply: Apply | None) -> Manifest:
     with StageWriter(context.storage, run.stage_partition) as out:
         if apply is None:
-            return _pass_on(context, run, out)
+            out.pass_on(run.input)
+            run.on_progress(out.written)
+            return commit(context, run, out)
         for result in _results(context, run, out.previous, apply):
             if isinstance(result, RejectedItem):
                 out.reject([result])
             else:
                 out.write(result)
             run.on_progress(1)
-        inputs = out.folder / f"{_INPUTS}.ndjson.zst"
-        write_lines(inputs, (dumps(entry) for entry in read_index(context.storage, run.input)))
-        return commit(context, run, out, files={_INPUTS: inputs})
-
-
-def _pass_on(context: StageContext, run: StageRun, out: StageWriter) -> Manifest:
-    """Pass all items unchanged, because the workflow declares no steps."""
-    for item_id, digest in read_index(context.storage, run.input):
-        out.write((item_id, digest, b""), with_line=False)
-    run.on_progress(out.written)
-    return commit(context, run, out, items=copied(out, run.input))
+        return commit(context, run, out, details={_INPUTS: run.input.index.key})
 
 
 def _results(

@@ -27,7 +27,6 @@ from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartitio
 from stac_manager.pipeline.state.marks import mark_new_ids
 from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
 from stac_manager.pipeline.state.stage_files import (
-    StageWriter,
     read_index,
     read_intact_manifest,
     read_items,
@@ -35,6 +34,7 @@ from stac_manager.pipeline.state.stage_files import (
     read_rejected,
     remove_orphaned_files,
 )
+from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.progress import ProgressCallback
 from stac_manager.quarantine import RejectedItem, rejected_item_of
 from stac_manager.storage import Storage

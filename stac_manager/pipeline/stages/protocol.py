@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +15,15 @@ from stac_manager.output import Output
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
 from stac_manager.pipeline.stages.partition_fetch import PartitionFetcher
-from stac_manager.pipeline.state.manifest import FileRef, Ledger, Manifest, Stage, StagePartition
-from stac_manager.pipeline.state.stage_files import StageWriter
+from stac_manager.pipeline.state.manifest import Ledger, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.progress import ProgressCallback
 from stac_manager.storage import Storage
 from stac_manager.transform import Transform
 from stac_manager.validate import SchemaStore, Validator
 
-__all__ = ["Mode", "StageContext", "StageDefinition", "StageRun", "commit", "copied"]
+__all__ = ["Mode", "StageContext", "StageDefinition", "StageRun", "commit"]
 
 Mode = Literal["full", "scan", "changes", "resume", "replay"]
 """How much a run does again.
@@ -131,10 +131,4 @@ def commit(context: StageContext, run: StageRun, out: StageWriter, **more: Any) 
     """Finish a run of any stage but the first: every item of the stage before is written or rejected."""
     ledger = Ledger(received=run.input.ledger.passed, passed=out.written, quarantined=len(out.rejected_items))
     version = context.code_versions(run.stage_partition.stage)
-    return out.commit(ledger, code_version=version, input_hash=run.input.content_hash, **more)
-
-
-def copied(out: StageWriter, upstream: Manifest) -> Callable[[], FileRef]:
-    """Puts the items of the stage before in place, if they are identical."""
-    assert upstream.items is not None, "only a published partition has no items"
-    return partial(out.copy, upstream.items)
+    return out.commit(ledger, code_version=version, upstream=run.input, **more)

@@ -20,7 +20,14 @@ from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed,
 from stac_manager.pipeline.state.manifest import Manifest, PublishedFile, StagePartition
 from stac_manager.pipeline.state.marks import mark_collection_dirty, put_publish_intent
 from stac_manager.pipeline.state.paths import publish_intent
-from stac_manager.pipeline.state.stage_files import StageWriter, compare_indexes, read_index, read_items, read_manifest
+from stac_manager.pipeline.state.stage_files import (
+    compare_lines,
+    read_index,
+    read_index_lines,
+    read_items,
+    read_manifest,
+)
+from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.plugin_errors import plugin_errors
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
@@ -32,13 +39,16 @@ def run_published(context: StageContext, run: StageRun) -> Manifest:
     """Write the files of every output, and put them in place just before the manifest."""
     storage, upstream = context.storage, run.input
     with StageWriter(storage, run.stage_partition) as out:
-        results, rejected = _write_all(context, run, out)
+        stream = _ItemStream(storage, upstream)
+        results, rejected = _write_all(context, run, out, stream)
         out.reject(rejected.values())
-        summary = PartitionSummary()
-        for entry in read_items(storage, upstream):
-            if entry[0] not in rejected:
-                out.write(entry, with_line=False)
-                summary.add(loads(entry[2]))
+        if rejected:
+            for item_id, digest in read_index(storage, upstream):
+                if item_id not in rejected:
+                    out.write((item_id, digest, b""), with_line=False)
+        else:
+            out.pass_on(upstream)
+        summary = stream.summary(frozenset(rejected))
         run.on_progress(out.written)
         details = {
             "summary": summary.to_dict(),
@@ -57,15 +67,42 @@ def is_as_published(context: StageContext, manifest: Manifest) -> bool:
     return all(is_as_agreed(manifest, output, contract) for output, contract in contracts)
 
 
+class _ItemStream:
+    """The items of a partition for the outputs, summed up while they are read, so that nobody reads them for that."""
+
+    def __init__(self, storage: Storage, upstream: Manifest) -> None:
+        self._storage, self._upstream = storage, upstream
+        self._summaries: dict[frozenset[str], PartitionSummary] = {}
+
+    def items(self, without: frozenset[str]) -> Iterator[Item]:
+        """The items except for some ids; a new object for each item and each call."""
+        summary = PartitionSummary() if without not in self._summaries else None
+        for item_id, _, line in read_items(self._storage, self._upstream):
+            if item_id not in without:
+                item = loads(line)
+                if summary:
+                    summary.add(item)
+                yield item
+        if summary:
+            self._summaries[without] = summary
+
+    def summary(self, without: frozenset[str]) -> PartitionSummary:
+        """The summary of these items."""
+        if without not in self._summaries:
+            for _ in self.items(without):
+                pass
+        return self._summaries[without]
+
+
 def _write_all(
-    context: StageContext, run: StageRun, out: StageWriter
+    context: StageContext, run: StageRun, out: StageWriter, stream: _ItemStream
 ) -> tuple[dict[str, OutputResult], dict[str, RejectedItem]]:
     """Let every output write its files into its own folder.
 
     An item that one output rejects is published by none, so that all formats have the same items. If there are several
     outputs, they write again until none of them rejects any item.
     """
-    job = _job(context, run, out)
+    job = _job(context, run, out, stream)
     rejected: dict[str, RejectedItem] = {}
     for number in count():
         results: dict[str, OutputResult] = {}
@@ -75,7 +112,7 @@ def _write_all(
             folder.mkdir()
             own = replace(
                 job,
-                items=partial(_items, context.storage, run.input, frozenset(rejected)),
+                items=partial(stream.items, frozenset(rejected)),
                 folder=folder,
                 contract=read_contract(context.storage, context.collection, output),
             )
@@ -91,21 +128,17 @@ def _write_all(
     raise AssertionError("each round rejects an item, or is the last")
 
 
-def _job(context: StageContext, run: StageRun, out: StageWriter) -> PartitionJob:
+def _job(context: StageContext, run: StageRun, out: StageWriter, stream: _ItemStream) -> PartitionJob:
     """What all outputs are told alike."""
     storage, upstream = context.storage, run.input
-    compared = compare_indexes(read_index(storage, out.previous), read_index(storage, upstream))
+    compared = compare_lines(read_index_lines(storage, out.previous), read_index_lines(storage, upstream))
     return PartitionJob(
         described_by_steps([*context.transforms, *context.extensions], source_collection(storage, context.collection)),
         upstream.partition,
-        partial(_items, storage, upstream, frozenset()),
+        partial(stream.items, frozenset()),
         out.folder,
         deleted=[item_id for kind, item_id in compared if kind == "deleted"],
     )
-
-
-def _items(storage: Storage, upstream: Manifest, without: frozenset[str]) -> Iterator[Item]:
-    return (loads(line) for item_id, _, line in read_items(storage, upstream) if item_id not in without)
 
 
 def _put_files(

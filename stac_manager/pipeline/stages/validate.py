@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stac_manager.items import loads
-from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit, copied
+from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
 from stac_manager.pipeline.state.manifest import Manifest
-from stac_manager.pipeline.state.stage_files import StageWriter, read_file, read_index, read_items
+from stac_manager.pipeline.state.stage_files import read_file, read_index, read_items
+from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 from stac_manager.validate import ItemVerdict, ReportBuilder, Validator, Verdict
@@ -25,17 +26,13 @@ def run_validated(context: StageContext, run: StageRun) -> Manifest:
         report.write(path)
         counts = {str(verdict): count for verdict, count in report.counts.items()}
         details = {**counts, "top_reasons": report.top_reasons(10)}
-        items = None if len(out.rejected_items) else copied(out, run.input)
-        return commit(context, run, out, details=details, files={"report": path}, items=items)
+        return commit(context, run, out, details=details, files={"report": path})
 
 
 def _validate(
     storage: Storage, validator: Validator, run: StageRun, previous: Manifest | None, out: StageWriter
 ) -> ReportBuilder:
-    """Write accepted items to `out` and reject the others.
-
-    If nothing is rejected, only the index is written, because the items are identical to those of the stage before.
-    """
+    """Write accepted items to `out` and reject the others."""
     report, valid = ReportBuilder(), _valid_before(storage, previous)
     rejected: set[str] = set()
     for item_id, digest, line in read_items(storage, run.input):
@@ -50,8 +47,7 @@ def _validate(
             rejected.add(item_id)
             out.reject([RejectedItem(item_id, "InvalidItem", verdict.summary, "validated", item)])
     if not rejected:
-        for item_id, digest in read_index(storage, run.input):
-            out.write((item_id, digest, b""), with_line=False)
+        out.pass_on(run.input)
         return report
     for entry in read_items(storage, run.input):
         if entry[0] not in rejected:

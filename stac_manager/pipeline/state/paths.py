@@ -6,6 +6,7 @@ from stac_manager.items import safe_name
 
 __all__ = [
     "CATALOG_KEY",
+    "blobs_folder",
     "catalog_lock",
     "collection_key",
     "collection_lock",
@@ -31,6 +32,11 @@ def collection_key(collection: str) -> str:
 def quarantine_key(collection: str, partition: str) -> str:
     """The items that the stages of a partition rejected."""
     return f"quarantine/{safe_name(collection)}/{partition}.ndjson"
+
+
+def blobs_folder(collection: str, partition: str) -> str:
+    """The files of all stages of a partition, named by their content; the manifests list them."""
+    return f"stages/{safe_name(collection)}/blobs/{partition}"
 
 
 def source_collection_key(collection: str) -> str:

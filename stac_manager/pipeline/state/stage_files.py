@@ -1,43 +1,33 @@
-"""Read and write the files of a stage of a partition: items, their index, and rejected items."""
+"""Read the files of a stage of a partition: items, their index, and rejected items.
+
+A stage that changes nothing has no files of its own: its manifest lists those of the stage before. So a file is in use
+as long as the manifest of any stage of the partition lists it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import orjson
-import pyarrow as pa
+from collections.abc import Iterable, Iterator
 
 from stac_manager.errors import CatalogVersionError, StorageError
 from stac_manager.files import read_lines, write_lines
-from stac_manager.items import HashedItem, dumps, loads, safe_name
-from stac_manager.pipeline.state.manifest import (
-    STAGES,
-    Changes,
-    FileRef,
-    Ledger,
-    Manifest,
-    PublishedFile,
-    Stage,
-    StagePartition,
-)
-from stac_manager.pipeline.state.paths import partition_lock, quarantine_key
-from stac_manager.quarantine import QuarantineRecord, RejectedItem, RejectedItemBuffer
+from stac_manager.items import HashedItem, loads, safe_name
+from stac_manager.pipeline.state.manifest import STAGES, FileRef, Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.paths import blobs_folder, quarantine_key
+from stac_manager.quarantine import QuarantineRecord
 from stac_manager.scratch import scratch_folder
 from stac_manager.storage import Storage
-from stac_manager.times import timestamp
 
 __all__ = [
-    "StageWriter",
+    "assemble_quarantine",
     "compare_indexes",
+    "compare_lines",
     "finished_partitions",
+    "orphaned_files",
+    "other_manifests",
     "read_file",
     "read_index",
+    "read_index_lines",
     "read_intact_manifest",
     "read_items",
     "read_manifest",
@@ -46,8 +36,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_BUFFER = 1 << 20
 
 _MARKS_OF_VERSION_1 = ("moved", "publishing")
 
@@ -66,9 +54,14 @@ def _lines(storage: Storage, ref: FileRef | None) -> Iterator[bytes]:
     return read_file(storage, ref.key if ref else None)
 
 
-def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[tuple[str, str]]:
+def read_index_lines(storage: Storage, manifest: Manifest | None) -> Iterator[bytes]:
+    """The lines of the index of a stage, `[id, content hash]`, sorted by id."""
+    return _lines(storage, manifest.index if manifest else None)
+
+
+def read_index(storage: Storage, manifest: Manifest | None) -> Iterator[Entry]:
     """Id and content hash of every item of a stage, sorted by id."""
-    for line in _lines(storage, manifest.index if manifest else None):
+    for line in read_index_lines(storage, manifest):
         item_id, digest = loads(line)
         yield item_id, digest
 
@@ -84,166 +77,6 @@ def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[Quara
     """The quarantine records of a stage."""
     for line in _lines(storage, manifest.rejected if manifest else None):
         yield loads(line)
-
-
-class StageWriter:
-    """Collects the results of a stage and puts them in place: first files named by their content, then the manifest.
-
-    Use it as a context manager; without `commit` nothing changes.
-    """
-
-    def __init__(self, storage: Storage, stage_partition: StagePartition) -> None:
-        self.storage = storage
-        self.stage_partition = stage_partition
-        self.previous = read_intact_manifest(storage, stage_partition)
-        self.written = 0
-        self.rejected_items = RejectedItemBuffer()
-        self._open = ExitStack()
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        self.folder = self._open.enter_context(scratch_folder())
-        self.storage.remove_orphans_in(self.stage_partition.folder)
-        self._open.enter_context(self.rejected_items)
-        self._items = pa.output_stream(str(self.folder / "items.ndjson.zst"), "zstd", _BUFFER)
-        self._index = pa.output_stream(str(self.folder / "index.ndjson.zst"), "zstd", _BUFFER)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._items.close()
-            self._index.close()
-        finally:
-            self._open.close()
-        if isinstance(error, OSError):
-            raise StorageError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
-
-    def write(self, item: HashedItem, *, with_line: bool = True) -> None:
-        """Pass an item; items must be sorted by id. With `with_line` False, only its index entry is written."""
-        item_id, digest, line = item
-        entry = dumps([item_id, digest])
-        self._index.write(entry + b"\n")
-        self._digest.update(entry)
-        if with_line:
-            self._items.write(line + b"\n")
-        self.written += 1
-
-    def reject(self, rejected_items: Iterable[RejectedItem]) -> None:
-        """Put items into quarantine."""
-        self.rejected_items.add(rejected_items)
-
-    def commit(
-        self,
-        ledger: Ledger,
-        *,
-        code_version: str,
-        input_hash: str | None = None,
-        details: Mapping[str, Any] | None = None,
-        run: Mapping[str, Any] | None = None,
-        files: Mapping[str, Path] | None = None,
-        items: Callable[[], FileRef] | None = None,
-        published: Callable[[], Sequence[PublishedFile]] | None = None,
-        before_manifest: Callable[[Manifest], None] | None = None,
-    ) -> Manifest:
-        """Put everything in place and return the manifest.
-
-        Args:
-            ledger: must balance, and match the numbers of passed and rejected items.
-            code_version: of the stage.
-            input_hash: `content_hash` of the input.
-            details: facts about the stage's content; each of `files` is added with its key.
-            run: facts about this run, which are not stored.
-            files: further files of the stage, by name.
-            items: puts the items in place, if they were written without their lines; called last.
-            published: puts published files in place instead of items; called last.
-            before_manifest: called with the manifest before it is written.
-
-        Raises:
-            LedgerError: the counts do not balance; nothing was changed.
-            StorageError: a write failed; the manifest, and so the last generation, is unchanged.
-        """
-        ledger.require_balance()
-        Ledger(
-            received=ledger.passed + ledger.quarantined, passed=self.written, quarantined=len(self.rejected_items)
-        ).require_balance()
-        self._items.close()
-        self._index.close()
-        with self.storage.lock(partition_lock(self.stage_partition.collection, self.stage_partition.partition)) as lock:
-            extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
-            rejected = self._rejected_file()
-            index = self._put(self.folder / "index.ndjson.zst", self.written)
-            changes = self._changes(index)
-            lock.require()
-            manifest = Manifest(
-                collection=self.stage_partition.collection,
-                stage=self.stage_partition.stage,
-                partition=self.stage_partition.partition,
-                code_version=code_version,
-                input_hash=input_hash,
-                content_hash=self._digest.hexdigest(),
-                items=None if published else items() if items else self._put_items(),
-                files=tuple(sorted(published(), key=lambda file: file.key)) if published else (),
-                index=index,
-                rejected=rejected,
-                ledger=ledger,
-                details={**(details or {}), **extra},
-                changes=changes,
-                run=dict(run or {}),
-            )
-            if before_manifest:
-                before_manifest(manifest)
-            lock.require()
-            self._put_manifest(manifest)
-        return manifest
-
-    def _put_items(self) -> FileRef:
-        return self._put(self.folder / "items.ndjson.zst", self.written)
-
-    def _rejected_file(self) -> FileRef | None:
-        if not len(self.rejected_items):
-            return None
-        self.rejected_items.keep_first_times(read_rejected(self.storage, self.previous))
-        path = self.folder / "rejected.ndjson.zst"
-        for record in self.rejected_items.records(timestamp):
-            self._digest.update(dumps([record["item_id"], record["error_type"], record["error_message"]]))
-        count = write_lines(path, map(dumps, self.rejected_items.records(timestamp)))
-        return self._put(path, count)
-
-    def _put(self, path: Path, lines: int) -> FileRef:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name, _, ending = path.name.partition(".")
-        key = f"{self.stage_partition.folder}/{name}-{digest[:16]}.{ending}"
-        size = path.stat().st_size
-        if not self.storage.holds(key, digest, size):
-            self.storage.put(key, path)
-        return FileRef(key=key, sha256=digest, size=size, lines=lines)
-
-    def copy(self, ref: FileRef) -> FileRef:
-        """Put a copy of another stage's file in place, if the items are identical."""
-        key = f"{self.stage_partition.folder}/{ref.key.rpartition('/')[2]}"
-        if not self.storage.holds(key, ref.sha256, ref.size):
-            self.storage.copy(ref.key, key)
-        return ref.model_copy(update={"key": key})
-
-    def _changes(self, index: FileRef) -> Changes:
-        counts = {"added": 0, "modified": 0, "deleted": 0, "unchanged": 0}
-        if self.previous and self.previous.index == index:
-            return Changes(unchanged=index.lines)
-        now = _lines_of_index(self.folder / "index.ndjson.zst")
-        for kind, _ in compare_indexes(read_index(self.storage, self.previous), now):
-            counts[kind] += 1
-        return Changes(**counts)
-
-    def _put_manifest(self, manifest: Manifest) -> None:
-        data = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
-        if self.storage.get(self.stage_partition.manifest_key) != data:
-            self.storage.put(self.stage_partition.manifest_key, data)
-        _assemble_quarantine(self.storage, self.stage_partition)
-        for key in orphaned_files(self.storage, manifest):
-            self.storage.delete(key)
 
 
 def finished_partitions(storage: Storage, collection: str, stage: Stage) -> list[StagePartition]:
@@ -274,14 +107,23 @@ def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> M
     return manifest
 
 
-def orphaned_files(storage: Storage, manifest: Manifest) -> list[str]:
-    """The files in a stage's folder that its last generation does not list: earlier files, and marks."""
+def orphaned_files(storage: Storage, manifest: Manifest, others: Iterable[Manifest]) -> list[str]:
+    """The files of a partition that none of its manifests lists, and whatever else is in the folder of this stage.
+
+    Args:
+        storage: where the stages are stored.
+        manifest: the last generation of one stage.
+        others: the manifests of the other stages.
+    """
     stage_partition = manifest.stage_partition
-    named = {ref.key for ref in (manifest.items, manifest.index, manifest.rejected) if ref} | {
-        stage_partition.manifest_key
-    }
-    named |= {value for value in manifest.details.values() if isinstance(value, str)}
-    return [key for key in storage.list(stage_partition.folder) if key not in named]
+    in_use = {stage_partition.manifest_key}.union(*map(_keys_of, (manifest, *others)))
+    folders = (stage_partition.folder, blobs_folder(stage_partition.collection, stage_partition.partition))
+    return [key for folder in folders for key in storage.list(folder) if key not in in_use]
+
+
+def _keys_of(manifest: Manifest) -> set[str]:
+    refs = (manifest.items, manifest.index, manifest.rejected)
+    return {ref.key for ref in refs if ref} | {value for value in manifest.details.values() if isinstance(value, str)}
 
 
 def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
@@ -289,18 +131,19 @@ def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
 
     A lost quarantine file is written again.
     """
+    others = other_manifests(storage, manifest)
     if manifest.rejected and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
-        _assemble_quarantine(storage, manifest.stage_partition)
-    for key in orphaned_files(storage, manifest):
+        assemble_quarantine(storage, manifest, others)
+    for key in orphaned_files(storage, manifest, others):
         name = key.rpartition("/")[2]
         if "." in name or name in _MARKS_OF_VERSION_1:
             storage.delete(key)
 
 
-def _lines_of_index(path: Path) -> Iterator[tuple[str, str]]:
-    for line in read_lines(path):
-        item_id, digest = loads(line)
-        yield item_id, digest
+def other_manifests(storage: Storage, manifest: Manifest) -> list[Manifest]:
+    """The manifests of the other stages of a partition, in their order; damaged ones are left out."""
+    places = [manifest.stage_partition.at(stage) for stage in STAGES if stage != manifest.stage]
+    return [found for place in places if (found := read_manifest(storage, place))]
 
 
 def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[tuple[str, str]]:
@@ -320,11 +163,32 @@ def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[t
             old, new = next(older, None), next(newer, None)
 
 
-def _assemble_quarantine(storage: Storage, stage_partition: StagePartition) -> None:
+def compare_lines(before: Iterable[bytes], now: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """The differences between the lines of two indexes; lines that are equal are neither parsed nor yielded."""
+    older, newer = iter(before), iter(now)
+    old, new = next(older, None), next(newer, None)
+    while old is not None or new is not None:
+        if old == new:
+            old, new = next(older, None), next(newer, None)
+            continue
+        old_id: str | None = loads(old)[0] if old else None
+        new_id: str | None = loads(new)[0] if new else None
+        if old_id is not None and (new_id is None or old_id < new_id):
+            yield "deleted", old_id
+            old = next(older, None)
+        elif new_id is not None and (old_id is None or new_id < old_id):
+            yield "added", new_id
+            new = next(newer, None)
+        elif new_id is not None:
+            yield "modified", new_id
+            old, new = next(older, None), next(newer, None)
+
+
+def assemble_quarantine(storage: Storage, manifest: Manifest, others: Iterable[Manifest]) -> None:
     """Write one file for people with the rejected items of all stages; no file if there are none."""
-    key = quarantine_key(stage_partition.collection, stage_partition.partition)
-    manifests = [read_manifest(storage, stage_partition.at(stage)) for stage in STAGES]
-    refs = [manifest.rejected for manifest in manifests if manifest and manifest.rejected]
+    key = quarantine_key(manifest.collection, manifest.partition)
+    manifests = sorted((manifest, *others), key=lambda one: STAGES.index(one.stage))
+    refs = [one.rejected for one in manifests if one.rejected]
     storage.remove_orphans(key)
     if not refs:
         storage.delete(key)
@@ -332,9 +196,5 @@ def _assemble_quarantine(storage: Storage, stage_partition: StagePartition) -> N
     with scratch_folder() as folder:
         path = folder / "quarantine.ndjson"
         write_lines(path, (line for ref in refs for line in _lines(storage, ref)))
-        if not _same_content(storage, key, path):
+        if storage.size(key) != path.stat().st_size or storage.get(key) != path.read_bytes():
             storage.put(key, path)
-
-
-def _same_content(storage: Storage, key: str, path: Path) -> bool:
-    return storage.size(key) == path.stat().st_size and storage.get(key) == path.read_bytes()
