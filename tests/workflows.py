@@ -15,7 +15,7 @@ def write_workflow(folder: Path, url: str, **changes: Any) -> Path:
     document: dict[str, Any] = {
         "workflow": {"name": "w"},
         "source": {"type": "stac_api", "catalog_url": url, "collections": ["c"]},
-        "validation": {"offline": True},
+        "validation": {"offline": True, "round_trip": "all"},
         "output": {"path": str(folder / "data")},
         "partitions": {"by": "month", "start": "2024-01-01", "end": "2024-03-31"},
         "processing": {"retry_max_attempts": 2},

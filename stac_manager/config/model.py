@@ -176,6 +176,10 @@ class Validation(Section):
     offline: bool = False
     """true: schemas are never downloaded; items that need an unknown schema count as unchecked."""
 
+    round_trip: Literal["all"] | Annotated[int, Field(ge=0)] = 100
+    """How many items of each partition the check round_trip compares one by one with the published file; the others by
+    a checksum. All of them are compared if the file has columns that the collection did not have before."""
+
 
 def _output_format(value: str) -> str:
     known = (*_OUTPUT_FORMATS, *OUTPUTS.plugin_names)

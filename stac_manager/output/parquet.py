@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,17 @@ import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
 from stac_manager.output.geoparquet import read_with_nulls, same_after_parquet, write_geoparquet
+from stac_manager.output.geoparquet.checksum import file_checksum
 from stac_manager.output.geoparquet.number_types import NumberTypes
+from stac_manager.output.geoparquet.reader import read_rows
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
 
 __all__ = ["PARQUET", "PARQUET_TYPE", "ParquetOutput"]
 
 PARQUET_TYPE = "application/vnd.apache.parquet"
+
+_MOST_SCHEMAS = 1000
+"""Schemas of files to remember; items of files with another schema are all compared after each write."""
 
 
 class ParquetOutput(Output):
@@ -47,24 +52,33 @@ class ParquetOutput(Output):
             roles=("collection-mirror",),
         )
         numbers = {name: list(paths) for name, paths in asdict(result.numbers).items()}
-        details = {"columns": result.columns, "number_types": numbers}
-        return OutputResult([file] if result.rows else [], result.rejected, details)
+        details = {
+            "columns": result.columns,
+            "number_types": numbers,
+            "schema": result.fingerprint,
+            "checksum": result.checksum,
+        }
+        is_new = result.fingerprint not in _texts(job.contract, "schemas")
+        return OutputResult([file] if result.rows else [], result.rejected, details, compare_all=is_new)
 
     def locations(self, collection_id: str, partition: str) -> tuple[str]:
         """The one file of a partition."""
         return (f"published/{safe_name(collection_id)}/items/{partition}.parquet",)
 
     def contract_of(self, details: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """The columns that have floats in any partition."""
-        found = (_recorded(one) for one in details)
-        doubles = {path for numbers in found if numbers for path in numbers.double}
-        return {"double": sorted(doubles)} if doubles else {}
+        """The columns that have floats in any partition, and the schemas of the files."""
+        doubles, schemas = set[str](), set[str]()
+        for one in details:
+            numbers = _recorded(one)
+            doubles.update(numbers.double if numbers else ())
+            schemas.update(_schema(one))
+        return _contract(doubles, schemas)
 
     def extended_contract(self, contract: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, Any]:
         """The same with the columns of one more partition."""
         numbers = _recorded(details)
         doubles = _doubles(contract).union(numbers.double if numbers else ())
-        return {"double": sorted(doubles)} if doubles else {}
+        return _contract(doubles, _texts(contract, "schemas").union(_schema(details)))
 
     def keeps_contract(self, details: Mapping[str, Any], contract: Mapping[str, Any]) -> bool:
         """Whether the file has doubles in exactly the columns that the contract lists."""
@@ -74,6 +88,14 @@ class ParquetOutput(Output):
     def read(self, paths: Sequence[Path]) -> Iterator[Item]:
         """The items, each with all members that any item of its file has."""
         return (item for path in paths for item in read_with_nulls(path))
+
+    def read_sample(
+        self, paths: Sequence[Path], details: Mapping[str, Any], rows: Sequence[int]
+    ) -> Iterator[Item] | None:
+        """Some items, if the checksum of the rows in the file is that of the rows that were written."""
+        if len(paths) != 1 or file_checksum(paths[0]) != details.get("checksum"):
+            return None
+        return read_rows(paths[0], rows)
 
     def read_ids(self, paths: Sequence[Path]) -> Iterator[str]:
         """The ids, by reading that column only."""
@@ -87,8 +109,22 @@ class ParquetOutput(Output):
 
 
 def _doubles(contract: Mapping[str, Any]) -> frozenset[str]:
-    paths = contract.get("double")
-    return frozenset(path for path in paths if isinstance(path, str)) if isinstance(paths, list) else frozenset()
+    return _texts(contract, "double")
+
+
+def _texts(contract: Mapping[str, Any], name: str) -> frozenset[str]:
+    texts = contract.get(name)
+    return frozenset(text for text in texts if isinstance(text, str)) if isinstance(texts, list) else frozenset()
+
+
+def _schema(details: Mapping[str, Any]) -> tuple[str, ...]:
+    schema = details.get("schema")
+    return (schema,) if isinstance(schema, str) else ()
+
+
+def _contract(doubles: Collection[str], schemas: Collection[str]) -> dict[str, Any]:
+    members = {"double": sorted(doubles), "schemas": sorted(schemas)[:_MOST_SCHEMAS]}
+    return {name: texts for name, texts in members.items() if texts}
 
 
 def _recorded(details: Mapping[str, Any]) -> NumberTypes | None:

@@ -68,6 +68,8 @@ class OutputResult:
     """Items that the format cannot represent. They go to quarantine, and no output of the workflow publishes them."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Facts to store in the manifest, for people and for the collection's contract; JSON."""
+    compare_all: bool = True
+    """Whether the check `round_trip` must compare all items now, even if the workflow asks for a sample."""
 
 
 class Output(ABC):
@@ -97,6 +99,16 @@ class Output(ABC):
         """The items of the files of `write`, in the same order; None if the format cannot be read back.
 
         The check `round_trip` compares them with the written items.
+        """
+        return None
+
+    def read_sample(
+        self, paths: Sequence[Path], details: Mapping[str, Any], rows: Sequence[int]
+    ) -> Iterator[Item] | None:
+        """Some items of the files of `write`, by their positions, which rise; None if all items must be compared.
+
+        A format that returns items here promises that it has compared the whole content of the files with `details`,
+        without building the items.
         """
         return None
 

@@ -20,6 +20,7 @@ from stac_manager.pipeline.stages.builders import schema_store_of, source_of
 from stac_manager.pipeline.stages.collection import publish_collection
 from stac_manager.pipeline.stages.partition_fetch import PartitionFetcher
 from stac_manager.pipeline.stages.protocol import Mode, StageContext, StageRun
+from stac_manager.pipeline.stages.publish import round_trip_facts
 from stac_manager.pipeline.stages.raw import since_of
 from stac_manager.pipeline.stages.registry import STAGE_TABLE, code_version
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
@@ -173,7 +174,7 @@ class Chain:
             upstream = self._upstream(place)
             if upstream and mode not in ("full", "replay") and (done := self._reusable(stage, partition, upstream)):
                 remove_orphaned_files(self.storage, done)
-                return done.as_unchanged()
+                return done.as_unchanged(round_trip_facts(self.workflow))
             run = StageRun(place, upstream, mode, on_progress or no_progress, allow_deletes, feed)
             return STAGE_TABLE[stage].run(self.context, run)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
+from stac_manager.output.geoparquet.checksum import TableChecksum, schema_fingerprint
 from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY
 
 __all__ = ["GeoParquetFile"]
@@ -51,8 +52,10 @@ class GeoParquetFile:
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._seen = {name: _Seen() for name in ("geometry", PROJ_GEOMETRY) if name in schema.names}
+        self._checksum = TableChecksum()
         self.rows = 0
         self.columns = len(schema)
+        self.fingerprint = schema_fingerprint(schema)
 
     def add(self, table: pa.Table) -> None:
         """Append rows."""
@@ -70,6 +73,11 @@ class GeoParquetFile:
         exact = _geo(self._schema, self._seen)
         self._writer.add_key_value_metadata(_encoded({**self._stac(), "geo": exact}))
 
+    @property
+    def checksum(self) -> str:
+        """The checksum of all rows that were written."""
+        return self._checksum.hexdigest()
+
     def close(self) -> None:
         """Close the file, finished or not."""
         self._writer.close()
@@ -80,6 +88,7 @@ class GeoParquetFile:
             self._pending, self._pending_bytes = [], 0
             # not cast(): its arrays are too short for objects with members that are always null
             table = pa.Table.from_arrays(table.columns, schema=self._schema)
+            self._checksum.add(table)
             self._writer.write_table(table, row_group_size=len(table))
 
     def _stac(self) -> dict[str, Any]:

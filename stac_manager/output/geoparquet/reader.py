@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stac_manager.items import Item
 from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY, TIMES, TOP_LEVEL
 from stac_manager.times import format_rfc3339, parse_rfc3339
 
-__all__ = ["parquet_form", "read_geoparquet", "read_with_nulls", "same_after_parquet"]
+__all__ = ["parquet_form", "read_geoparquet", "read_rows", "read_with_nulls", "same_after_parquet"]
 
 _BATCH = 500
 _SHOWN = 80
@@ -38,6 +38,19 @@ def read_with_nulls(path: str | Path) -> Iterator[Item]:
         for batch in file.iter_batches(batch_size=_BATCH):
             for row in batch.to_pylist():
                 yield _item(row)
+
+
+def read_rows(path: str | Path, rows: Sequence[int]) -> Iterator[Item]:
+    """The same for some rows only, by their numbers, which must rise."""
+    with pq.ParquetFile(path) as file:
+        first, left = 0, list(rows)
+        for number in range(file.num_row_groups):
+            end = first + file.metadata.row_group(number).num_rows
+            wanted = [row - first for row in left if row < end]
+            left = left[len(wanted) :]
+            if wanted:
+                yield from map(_item, file.read_row_group(number).take(wanted).to_pylist())
+            first = end
 
 
 def _item(row: dict[str, Any]) -> Item:

@@ -59,6 +59,10 @@ class GeoParquetResult:
     """Top-level columns."""
     numbers: NumberTypes
     """The number columns."""
+    fingerprint: str
+    """Equal for files with the same columns and types."""
+    checksum: str
+    """Of the rows; see `file_checksum`."""
 
 
 def write_geoparquet(
@@ -89,7 +93,14 @@ def write_geoparquet(
         written = attempt.run()
         if written is not None:
             numbers = number_types(tree, doubles)
-            return GeoParquetResult(written.rows, source.rejected_items(), written.columns, numbers)
+            return GeoParquetResult(
+                written.rows,
+                source.rejected_items(),
+                written.columns,
+                numbers,
+                written.fingerprint,
+                written.checksum,
+            )
         if attempt.places:
             source.reject(outvoted(type_votes(source.rows(), attempt.places)))
             tree = base_tree()

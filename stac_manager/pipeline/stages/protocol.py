@@ -127,8 +127,13 @@ class StageDefinition:
     reads_source: bool = False
 
 
-def commit(context: StageContext, run: StageRun, out: StageWriter, **more: Any) -> Manifest:
-    """Finish a run of any stage but the first: every item of the stage before is written or rejected."""
+def commit(
+    context: StageContext, run: StageRun, out: StageWriter, *, facts: Mapping[str, Any] | None = None, **more: Any
+) -> Manifest:
+    """Finish a run of any stage but the first: every item of the stage before is written or rejected.
+
+    `facts` are about this run, and are not stored.
+    """
     ledger = Ledger(received=run.input.ledger.passed, passed=out.written, quarantined=len(out.rejected_items))
     version = context.code_versions(run.stage_partition.stage)
-    return out.commit(ledger, code_version=version, upstream=run.input, **more)
+    return out.commit(ledger, code_version=version, upstream=run.input, run=facts, **more)

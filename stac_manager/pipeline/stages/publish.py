@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from stac_manager.config import Workflow
 from stac_manager.errors import OutputError
 from stac_manager.item_steps import described_by_steps
 from stac_manager.items import Item, dumps, loads
@@ -32,7 +34,7 @@ from stac_manager.plugin_errors import plugin_errors
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
 
-__all__ = ["is_as_published", "run_published"]
+__all__ = ["is_as_published", "round_trip_facts", "run_published"]
 
 
 def run_published(context: StageContext, run: StageRun) -> Manifest:
@@ -56,7 +58,13 @@ def run_published(context: StageContext, run: StageRun) -> Manifest:
         }
         put = partial(_put_files, storage, run.stage_partition, context.outputs, results)
         mark = partial(mark_collection_dirty, storage)
-        return commit(context, run, out, details=details, published=put, before_manifest=mark)
+        facts = {} if any(result.compare_all for result in results.values()) else round_trip_facts(context.workflow)
+        return commit(context, run, out, details=details, facts=facts, published=put, before_manifest=mark)
+
+
+def round_trip_facts(workflow: Workflow) -> dict[str, Any]:
+    """What the check `round_trip` must know of a run: how many items it compares one by one."""
+    return {"round_trip": workflow.validation.round_trip}
 
 
 def is_as_published(context: StageContext, manifest: Manifest) -> bool:

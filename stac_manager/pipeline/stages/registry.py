@@ -68,6 +68,7 @@ STAGE_TABLE: dict[Stage, StageDefinition] = {
             kinds=_JSON,
             run=run_validated,
             sections=("validation",),
+            without_effect={"validation": {"round_trip"}},
             files=lambda workflow: [Path(folder) for folder in workflow.validation.schema_dirs],
         ),
         StageDefinition(
