@@ -45,6 +45,11 @@ def bucket(s3_url: str, request: pytest.FixtureRequest) -> Storage:
 
 
 @pytest.fixture
+def unconditional_bucket(unconditional_s3_url: str, request: pytest.FixtureRequest) -> Storage:
+    return Storage(f"{unconditional_s3_url}/{request.node.name}")
+
+
+@pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that do not last."""
     monkeypatch.setattr(locks, "LEASE_SECONDS", 0.5)
@@ -204,7 +209,10 @@ def test_a_store_without_conditional_writes_is_one_clear_line(s3_url: str, monke
 
 
 @pytest.mark.s3
-def test_a_store_that_ignores_conditions_is_told_of_once(bucket: Storage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_ignores_conditions_is_told_of_once(
+    unconditional_bucket: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket = unconditional_bucket
     for _ in range(2):
         with bucket.lock(KEY) as lock:
             lock.require()
