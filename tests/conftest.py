@@ -103,7 +103,7 @@ def _rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     need(rclone is not None, "rclone is not installed")
     folder, port = tmp_path_factory.mktemp("rclone"), free_port()
-    (folder / BUCKET).mkdir()
+    (folder / "unconditional").mkdir()
     command = [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "key,secret", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -119,4 +119,4 @@ def unconditional_s3_url(_rclone_url: str, monkeypatch: pytest.MonkeyPatch) -> s
     """A bucket on a real server that ignores the conditions of a write."""
     for name, value in s3_environment(_rclone_url).items():
         monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}"
+    return "s3://unconditional"
