@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,10 +143,16 @@ class Storage:
             wait_policy = WaitPolicy(place, wait, waiting)
             if self._local:
                 return file_lock(self._path(key), wait_policy, failing)
-            return lease(LeaseObject(self._store, key, place, failing), wait_policy)
+            return lease(LeaseObject(self._store, key, place, failing, self._store_without_retries), wait_policy)
 
         # two stores in memory are different, even if they have the same name
         return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
+
+    @cached_property
+    def _store_without_retries(self) -> ObjectStore:
+        if isinstance(self._store, MemoryStore):
+            return self._store
+        return from_url(self.root, retry_config={"max_retries": 0})
 
     def remove_orphans(self, key: str) -> None:
         """Remove what killed writers left of a key. Call it only while nothing else writes this key."""

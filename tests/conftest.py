@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import hypothesis
 import orjson
 import pytest
 
+from benchmarks.s3_proxy import CountingProxy, counting_proxy
+from benchmarks.s3_server import BUCKET, free_port, s3_environment, s3_server, wait_for_port
 from stac_manager.http import limiter
 
 # a slow machine is no failure; in CI the examples are the same each time, so that it tells of the change it runs on
@@ -79,39 +79,44 @@ def corpus_items(corpus_dir: Path) -> list[dict]:
 
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A bucket on a real server that speaks S3."""
+    """A bucket on a real server that speaks S3 and honours the conditions of a write."""
+    before = dict(os.environ)
+    with s3_server(tmp_path_factory.mktemp("s3")) as url:
+        os.environ.update(s3_environment(url))
+        try:
+            yield f"s3://{BUCKET}"
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.fixture
+def s3_calls(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingProxy]:
+    """The calls to the bucket of `s3_url` by storages that are made in the test."""
+    with counting_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def _rclone_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     rclone = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     need(rclone is not None, "rclone is not installed")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "catalogs").mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    folder, port = tmp_path_factory.mktemp("rclone"), free_port()
+    (folder / "unconditional").mkdir()
     command = [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "key,secret", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    settings = {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "us-east-1",
-    }
-    before = dict(os.environ)
-    os.environ.update(settings)
     try:
-        _wait_for(port)
-        yield "s3://catalogs"
+        wait_for_port(port, server)
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(timeout=10)
-        os.environ.clear()
-        os.environ.update(before)
 
 
-def _wait_for(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the S3 server did not start")
+@pytest.fixture
+def unconditional_s3_url(_rclone_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket on a real server that ignores the conditions of a write."""
+    for name, value in s3_environment(_rclone_url).items():
+        monkeypatch.setenv(name, value)
+    return "s3://unconditional"
