@@ -7,22 +7,21 @@ an object only when its upload is complete. A killed writer may leave a file `<n
 from __future__ import annotations
 
 import hashlib
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property, partial
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from stac_manager.errors import StorageError, one_line
+from stac_manager.local_files import STAGING, remove_orphans, write_file
 from stac_manager.locks import LeaseObject, Lock, WaitPolicy, file_lock, lease, reentrant
+from stac_manager.object_cache import ABSENT, Entry, ObjectCache
 from stac_manager.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -30,8 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Storage"]
 
-_STAGING = re.compile(r"(?P<name>.+)#\d+", re.DOTALL)
-_CHUNK = 1 << 20
+_PAGE = 1000
+"""Keys of one page of a LIST."""
+
+_AT_ONCE = 32
+"""Calls to an object store at the same time."""
+
+_TRIES = 20
+"""How often an update of a document is tried while others change it."""
 
 
 class Storage:
@@ -45,6 +50,10 @@ class Storage:
         scheme, colon, path = str(root).rpartition("://")
         self.root = f"{scheme}{colon}{path.rstrip('/') or '/' * (scheme in ('', 'file'))}"
         self._local: Path | None = None
+        self.cache = ObjectCache()
+        """What is known of a bucket; unused in a local folder."""
+        self._large: set[str] = set()
+        """Folders that are known to have more than a page of keys."""
         try:
             if scheme in ("", "file"):
                 self._local = Path(self.root.removeprefix("file://")).expanduser().resolve()
@@ -66,9 +75,72 @@ class Storage:
         """
         with self._failing("written", key):
             if self._local:
-                _write_file(self._path(key), content)
+                write_file(self._path(key), content)
             else:
-                obstore.put(self._store, key, content)
+                size = len(content) if isinstance(content, bytes) else content.stat().st_size
+                result = obstore.put(self._store, key, content)
+                self.cache.wrote(key, result["e_tag"], size, content)
+
+    def update(self, key: str, change: Callable[[bytes | None], bytes | None], lock: str) -> None:
+        """Change a document that other runs change too, without losing a change of theirs.
+
+        In a local folder this holds a lock. An object store writes only if the object has not changed since it was
+        read; otherwise the change is made again, from the new content.
+
+        Args:
+            key: of the document.
+            change: the new content for the present one; None where there is no document. It may be called again.
+            lock: the key of the lock.
+
+        Raises:
+            StorageError: the document cannot be read or written, or others change it all the time.
+        """
+        if self._local:
+            with self.lock(lock):
+                self.remove_orphans(key)
+                before = self.get(key)
+                after = change(before)
+                if after is None and before is not None:
+                    self.delete(key)
+                elif after is not None and after != before:
+                    self.put(key, after)
+            return
+        e_tag, before = self.cache.last_seen(key) or self._read(key)
+        for _ in range(_TRIES):
+            after = change(before)
+            if after == before or self._replace(key, e_tag, after):
+                return
+            e_tag, before = self._read(key)
+        raise StorageError(f"{self.locate(key)}: cannot be written, because other runs change it all the time")
+
+    def _read(self, key: str) -> tuple[str, bytes | None]:
+        """ETag and content of an object; an empty ETag and None if there is none."""
+        with self._failing("read", key):
+            try:
+                result = obstore.get(self._store, key)
+            except FileNotFoundError:
+                self.cache.remember_absence(key)
+                return "", None
+            content, e_tag = bytes(result.bytes()), result.meta["e_tag"]
+        self.cache.remember(key, e_tag, content)
+        return e_tag or "", content
+
+    def _replace(self, key: str, e_tag: str, content: bytes | None) -> bool:
+        """Write an object if it still has this ETag, or if there still is none; whether it has the content now."""
+        if content is None:
+            self.delete(key)
+            return True
+        with self._failing("written", key):
+            try:
+                mode: Any = {"e_tag": e_tag} if e_tag else "create"
+                result = obstore.put(self._store, key, content, mode=mode)
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+                # the answer to an earlier try of the same call may have been lost
+                return self._read(key)[1] == content
+            except (NotImplementedError, NotSupportedError):
+                result = obstore.put(self._store, key, content)
+        self.cache.wrote(key, result["e_tag"], len(content), content)
+        return True
 
     def copy(self, source_key: str, target_key: str) -> None:
         """Copy the content of a key to another key, and replace what is there; an object store copies on the server.
@@ -79,7 +151,7 @@ class Storage:
         with self._failing("copied", source_key):
             if self._local:
                 # not a hard link: an edit of one file in place would change the other
-                _write_file(self._path(target_key), self._path(source_key))
+                write_file(self._path(target_key), self._path(source_key))
             elif source_key == target_key:
                 obstore.head(self._store, source_key)  # S3 refuses to copy an object onto itself
             else:
@@ -87,14 +159,48 @@ class Storage:
 
     def get(self, key: str) -> bytes | None:
         """The content of a key, or None if there is no such key."""
+        known = self.cache.entry(key)
+        if known is ABSENT:
+            return None
+        content = self.cache.content(key, known.e_tag) if known else None
+        if content is not None:
+            return content
+        if not self._local:
+            return self._read(key)[1]
         with self._failing("read", key):
             try:
                 return bytes(obstore.get(self._store, key).bytes())
             except FileNotFoundError:
                 return None
 
+    def get_seen(self, key: str, *, ever: bool = False) -> bytes | None:
+        """The content when the state of the present partition was read; another run may have changed it since.
+
+        With `ever`, the content when this process last read or wrote the key, however long ago.
+        """
+        hint, seen = self.cache.hint(key), self.cache.last_seen(key)
+        if self._local or seen is None or not (ever or (hint and hint.e_tag == (seen[0] or None))):
+            return self.get(key)
+        return seen[1]
+
+    def fetch(self, keys: Iterable[str]) -> None:
+        """Read objects of a bucket many at once, so that `get` answers at once. A local folder needs no such thing."""
+        if self._local:
+            return
+        unknown = [key for key in keys if self._is_worth_fetching(key)]
+        if len(unknown) > 1:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                list(pool.map(self._read, unknown))
+
+    def _is_worth_fetching(self, key: str) -> bool:
+        known = self.cache.entry(key)
+        return known is not None and known is not ABSENT and self.cache.content(key, known.e_tag) is None
+
     def size(self, key: str) -> int | None:
         """The size in bytes, or None if there is no such key."""
+        known = self.cache.entry(key)
+        if known is not None:
+            return None if known is ABSENT else known.size
         with self._failing("read", key):
             try:
                 return int(obstore.head(self._store, key)["size"])
@@ -102,24 +208,82 @@ class Storage:
                 return None
 
     def holds(self, key: str, sha256: str, size: int) -> bool:
-        """Whether a key has exactly this content; the content is read only if the size is equal."""
+        """Whether a key has exactly this content; the content is read only if the size is equal.
+
+        An object whose name has the start of the checksum is not read, because an upload is complete or not there.
+        """
         if self.size(key) != size:
             return False
+        if not self._local and sha256[:16] in key.rpartition("/")[2]:
+            return True
         with self.local_copy(key) as path, path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
-    def delete(self, key: str) -> None:
-        """Remove a key, if it exists."""
-        with self._failing("deleted", key):
-            try:
+    def delete(self, *keys: str) -> None:
+        """Remove keys, those that exist; an object store removes many with one call.
+
+        Raises:
+            StorageError: a key cannot be removed.
+        """
+        for key in keys if self._local else ():
+            with self._failing("deleted", key), suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
-            except FileNotFoundError:
-                return
+        there = [key for key in keys if self.cache.entry(key) is not ABSENT]
+        if there and not self._local:
+            with self._failing("deleted", there[0]), suppress(FileNotFoundError):
+                obstore.delete(self._store, there)
+            for key in there:
+                self.cache.deleted(key)
 
     def list(self, prefix: str) -> list[str]:
         """Every key below a prefix (whole path parts), sorted."""
+        known = self.cache.keys_below(f"{prefix}/")
+        if known is not None:
+            return known
         with self._failing("listed", prefix):
             return sorted(str(meta["path"]) for batch in obstore.list(self._store, prefix) for meta in batch)
+
+    @contextmanager
+    def listed(self, *folders: str, after: str = "", root: str | None = None, fresh: bool = False) -> Iterator[None]:
+        """Answer from one look at some folders what they hold, until the end of the block; local folders are asked.
+
+        Use it under a lock that keeps other writers out, or where the state at the start of the block is what counts.
+
+        Args:
+            folders: the folders.
+            after: only keys that sort after this one.
+            root: a folder above all of them; if it is small, one LIST of it is cheaper than one for each folder.
+            fresh: look again, even within a block that has looked.
+        """
+        prefixes = [f"{folder}/" for folder in folders]
+        if self._local or (not fresh and self.cache.covers_all(prefixes)):
+            yield
+            return
+        entries = self._small(root) if root else None
+        if entries is None:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                found = pool.map(partial(self._entries, after=after), folders)
+                entries = {key: entry for each in found for key, entry in each.items()}
+        with self.cache.listing(prefixes, after, entries):
+            yield
+
+    def _entries(self, folder: str, after: str) -> dict[str, Entry]:
+        with self._failing("listed", folder):
+            pages = obstore.list(self._store, folder, offset=after or None, chunk_size=_PAGE)
+            return {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for page in pages for meta in page}
+
+    def _small(self, folder: str) -> dict[str, Entry] | None:
+        """Everything below a folder; None if that is more than a page."""
+        if folder in self._large:
+            return None
+        with self._failing("listed", folder):
+            page = next(iter(obstore.list(self._store, folder, chunk_size=_PAGE)), [])
+        if len(page) >= _PAGE:
+            self._large.add(folder)
+            return None
+        entries = {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for meta in page}
+        self.cache.saw_small(f"{folder}/", entries)
+        return entries
 
     def lock(
         self, key: str, *, wait: float = 600.0, waiting: Callable[[], None] | None = None
@@ -148,6 +312,20 @@ class Storage:
         # two stores in memory are different, even if they have the same name
         return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
 
+    def is_locked(self, key: str) -> bool:
+        """Whether another run holds a lock; of a killed run, perhaps for a while."""
+        if not self._local:
+            return self.size(key) is not None
+        try:
+            with self.lock(key, wait=0.0):
+                return False
+        except StorageError:
+            return True
+
+    def local_lock(self, key: str) -> AbstractContextManager[Lock | None]:
+        """The lock, in a local folder. In an object store `update` needs none, and no writer leaves orphans."""
+        return self.lock(key) if self._local else nullcontext()
+
     @cached_property
     def _store_without_retries(self) -> ObjectStore:
         if isinstance(self._store, MemoryStore):
@@ -159,13 +337,13 @@ class Storage:
         with self._failing("cleaned up", key):
             if self._local:
                 path = self._path(key)
-                _remove_orphans(path.parent, path.name)
+                remove_orphans(path.parent, path.name)
 
     def remove_orphans_in(self, folder: str) -> None:
         """Remove what killed writers left directly in a folder. Call it only while nothing else writes there."""
         with self._failing("cleaned up", folder):
             if self._local:
-                _remove_orphans(self._path(folder) if folder else self._local, None)
+                remove_orphans(self._path(folder) if folder else self._local, None)
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
@@ -180,19 +358,29 @@ class Storage:
                 raise StorageError(f"{path}: is missing")
             yield path
             return
-        with scratch_folder() as folder:
-            path = folder / Path(key).name
-            with self._failing("read", key), path.open("wb") as file:
-                try:
-                    for chunk in obstore.get(self._store, key).stream():
-                        file.write(chunk)
-                except FileNotFoundError:
-                    raise StorageError(f"{self.locate(key)}: is missing") from None
+        known = self.cache.file(key)
+        if known:
+            yield known
+            return
+        with ExitStack() as opened:
+            place = self.cache.place_for(key)
+            path = place or opened.enter_context(scratch_folder()) / Path(key).name
+            self._download(key, path)
+            if place:
+                self.cache.keep_file(key, place)
             yield path
+
+    def _download(self, key: str, path: Path) -> None:
+        with self._failing("read", key), path.open("wb") as file:
+            try:
+                for chunk in obstore.get(self._store, key).stream():
+                    file.write(chunk)
+            except FileNotFoundError:
+                raise StorageError(f"{self.locate(key)}: is missing") from None
 
     def _path(self, key: str) -> Path:
         """The local file of a key; a key that obstore does not accept is an error here too."""
-        if not self._local or {"", ".", ".."} & set(key.split("/")) or "\0" in key or _STAGING.fullmatch(key):
+        if not self._local or {"", ".", ".."} & set(key.split("/")) or "\0" in key or STAGING.fullmatch(key):
             raise StorageError(f"{self.locate(key)!a}: is no name for a file")
         return self._local / key
 
@@ -202,55 +390,3 @@ class Storage:
             yield
         except (BaseError, OSError) as error:
             raise StorageError(f"{self.locate(key)}: cannot be {verb}: {one_line(error)}") from None
-
-
-def _write_file(path: Path, content: bytes | Path) -> None:
-    """Write a file completely to the disk before it gets its name."""
-    _make_folder(path.parent)
-    for number in count(1):
-        staging = path.with_name(f"{path.name}#{number}")
-        try:
-            file = staging.open("xb")
-            break
-        except FileExistsError:
-            continue
-    try:
-        with file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, _CHUNK)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(path)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # some file systems cannot sync a folder; the file has its name already
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _remove_orphans(folder: Path, name: str | None) -> None:
-    """Remove staging files of one name, or of any."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        staged = _STAGING.fullmatch(path.name)
-        if staged and name in (None, staged["name"]) and path.is_file():
-            path.unlink(missing_ok=True)

@@ -23,8 +23,15 @@ from stac_manager.pipeline.stages.protocol import Mode, StageContext, StageRun
 from stac_manager.pipeline.stages.publish import round_trip_facts
 from stac_manager.pipeline.stages.raw import since_of
 from stac_manager.pipeline.stages.registry import STAGE_TABLE, code_version
-from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition
-from stac_manager.pipeline.state.paths import partition_lock, publish_intent, quarantine_key, rescan_mark
+from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage, StagePartition, all_stages
+from stac_manager.pipeline.state.paths import (
+    partition_folders,
+    partition_lock,
+    publish_intent,
+    quarantine_key,
+    rescan_mark,
+    state_folder,
+)
 from stac_manager.pipeline.state.stage_files import read_intact_manifest, read_manifest, remove_orphaned_files
 from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.progress import ProgressCallback, no_progress
@@ -108,7 +115,15 @@ class Chain:
         def waiting() -> None:
             log.warning("%s %s: another run is writing it; waiting", self.collection, partition)
 
-        with self.storage.lock(partition_lock(self.collection, partition), waiting=waiting):
+        with self.storage.lock(partition_lock(self.collection, partition), waiting=waiting), self._looked_at(partition):
+            yield
+
+    @contextmanager
+    def _looked_at(self, partition: str) -> Iterator[None]:
+        """Read the state of a locked partition from a bucket at once; nobody else changes it."""
+        folders = partition_folders(self.collection, partition)
+        with self.storage.listed(*folders, root=state_folder(self.collection)):
+            self.storage.fetch(place.manifest_key for place in all_stages(self.collection, partition))
             yield
 
     async def probe(self, partition: str) -> Probe:
@@ -208,6 +223,7 @@ class Chain:
         with ExitStack() as held:
             try:
                 held.enter_context(self.storage.lock(partition_lock(self.collection, partition), wait=0.0))
+                held.enter_context(self._looked_at(partition))
             except StorageError as error:  # the run that writes it publishes the collection afterwards
                 log.info("%s", error)
                 return False

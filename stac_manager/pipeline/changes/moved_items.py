@@ -89,8 +89,14 @@ def mark_moved(storage: Storage, collection: str) -> list[str]:
     Returns:
         The partitions that were marked.
     """
-    with_new_ids = {key.rpartition("/")[2] for key in storage.list(new_id_marks_folder(collection))}
-    settled = {partition for partition in with_new_ids if _is_chain_current(storage, collection, partition)}
+    marks: dict[str, list[str]] = {}
+    folder = new_id_marks_folder(collection)
+    for key in storage.list(folder):
+        marks.setdefault(key.removeprefix(f"{folder}/").partition("/")[0], []).append(key)
+    with_new_ids = set(marks)
+    # before any manifest is read: a run that has put a mark, but not its manifest yet, holds the lock
+    free = {partition for partition in marks if not storage.is_locked(partition_lock(collection, partition))}
+    settled = {partition for partition in free if _is_chain_current(storage, collection, partition)}
     if not settled:
         return []
     manifests = _manifests(storage, collection)
@@ -105,7 +111,7 @@ def mark_moved(storage: Storage, collection: str) -> list[str]:
     marked = {partition for partition in stale if _mark(storage, manifests[partition])}
     waiting = set().union(*(pair for pair in sharing if pair not in ready or not pair & stale <= marked))
     for partition in settled - waiting:
-        _clear_new_id_mark(storage, collection, partition, manifests.get(partition))
+        storage.delete(*marks[partition])
     return sorted(marked)
 
 
@@ -124,13 +130,6 @@ def _mark(storage: Storage, manifest: Manifest) -> bool:
         if still:
             put_rescan_mark(storage, manifest.collection, manifest.partition)
         return still
-
-
-def _clear_new_id_mark(storage: Storage, collection: str, partition: str, manifest: Manifest | None) -> None:
-    """Remove the mark for new ids of a partition, unless it got more ids since."""
-    with _locked_if_unchanged(storage, collection, partition, manifest) as still:
-        if still:
-            storage.delete(f"{new_id_marks_folder(collection)}/{partition}")
 
 
 @contextmanager
@@ -158,12 +157,12 @@ def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
 def _pairs_sharing_ids(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:
     """Pairs of partitions that have an id in common."""
     hashes, numbers = [], []
-    partitions = list(manifests)
+    partitions = list(manifests) if len(manifests) > 1 else []
     for number, manifest in enumerate(manifests.values()):
         ids = np.fromiter((hash(item_id) for item_id, _ in read_index(storage, manifest)), dtype=np.int64)
         hashes.append(ids)
         numbers.append(np.full(len(ids), number, dtype=np.int32))
-    if not hashes:
+    if len(hashes) < 2:
         return set()
     every, owner = np.concatenate(hashes), np.concatenate(numbers)
     order = np.argsort(every, kind="stable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from stac_manager.items import loads, safe_name
 from stac_manager.output import Output, PartitionSummary, build_catalog, build_collection
 from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
 from stac_manager.pipeline.state.contracts import settle_contract
-from stac_manager.pipeline.state.manifest import Manifest, StagePartition
+from stac_manager.pipeline.state.manifest import Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.marks import remove_marks_of_version_1
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,
@@ -23,8 +23,10 @@ from stac_manager.pipeline.state.paths import (
     collection_key,
     collection_lock,
     dirty_marks_folder,
+    partition_folders,
     quarantine_key,
     source_collection_key,
+    state_folder,
     sync_key,
 )
 from stac_manager.pipeline.state.stage_files import finished_partitions, read_manifest
@@ -45,7 +47,7 @@ log = logging.getLogger(__name__)
 
 def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
     """The STAC Collection as the source last served it; only an id if it was never fetched."""
-    document = storage.get(source_collection_key(collection))
+    document = storage.get_seen(source_collection_key(collection))
     found: dict[str, Any] = loads(document) if document else {"id": collection}
     return found
 
@@ -59,47 +61,62 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     Raises:
         StorageError: a manifest or the file cannot be read or written.
     """
-    with storage.lock(collection_lock(collection)):
-        dirty_marks = storage.list(dirty_marks_folder(collection))
-        remove_marks_of_version_1(storage, collection)
-        _retire(storage, workflow, collection)
-        published = _published(storage, collection)
-        settled = (settle_contract(storage, collection, output, published) for output in outputs_of(workflow))
-        stale = sorted({partition for partitions in settled for partition in partitions})
-        document = _collection_document(described_collection(storage, workflow, collection), published)
-        for key in (collection_key(collection), source_collection_key(collection), sync_key(collection)):
+    stale: list[str] = []
+    dirty_marks: list[str] = []
+    lock = collection_lock(collection)
+
+    def document(_: bytes | None) -> bytes:
+        nonlocal stale, dirty_marks
+        with storage.listed(*_folders(collection), root=state_folder(collection), fresh=True):
+            dirty_marks = storage.list(dirty_marks_folder(collection))
+            remove_marks_of_version_1(storage, collection)
+            _retire(storage, workflow, collection)
+            published = _published(storage, collection)
+            settled = (settle_contract(storage, collection, output, published) for output in outputs_of(workflow))
+            stale = sorted({partition for partitions in settled for partition in partitions})
+            return _encoded(_collection_document(described_collection(storage, workflow, collection), published))
+
+    with storage.local_lock(lock):
+        for key in (source_collection_key(collection), sync_key(collection)):
             storage.remove_orphans(key)
-        _put_json(storage, collection_key(collection), document)
+        storage.update(collection_key(collection), document, lock)
         publish_catalog(storage, workflow)
-        for key in dirty_marks:
-            storage.delete(key)
+        storage.delete(*dirty_marks)
     return stale
+
+
+def _folders(collection: str) -> list[str]:
+    """What the publication of a collection looks at."""
+    names = ("published", "raw_items", "dirty", "arrivals", "unlisted")
+    return [f"{state_folder(collection)}/{name}" for name in names]
 
 
 def _retire(storage: Storage, workflow: Workflow, collection: str) -> None:
     """Remove partitions that the workflow no longer has; otherwise their items would be published twice."""
     scheme = workflow.scheme()
-    folder = f"stages/{safe_name(collection)}"
-    for key in storage.list(folder):
-        parts = key.removeprefix(f"{folder}/").split("/")
-        if len(parts) != 3 or scheme.may_have(parts[1]):
-            continue
-        if parts[2] == "manifest.json" and parts[0] == "published":
-            log.warning("%s %s: the workflow no longer has this partition; it is removed", collection, parts[1])
-            stage_partition = StagePartition(collection=collection, stage="published", partition=parts[1])
-            for published in published_keys(
-                storage, stage_partition, read_manifest(storage, stage_partition), outputs_of(workflow)
-            ):
-                storage.delete(published)
-        storage.delete(quarantine_key(collection, parts[1]))
-        storage.delete(key)
+    stages: tuple[Stage, ...] = ("raw_items", "published")
+    there = {place.partition for stage in stages for place in finished_partitions(storage, collection, stage)}
+    for partition in sorted(one for one in there if not scheme.may_have(one)):
+        log.warning("%s %s: the workflow no longer has this partition; it is removed", collection, partition)
+        place = StagePartition(collection=collection, stage="published", partition=partition)
+        published = published_keys(storage, place, read_manifest(storage, place), outputs_of(workflow))
+        private = [key for folder in partition_folders(collection, partition) for key in storage.list(folder)]
+        storage.delete(*sorted(published), quarantine_key(collection, partition), *private)
 
 
 def published_keys(
-    storage: Storage, stage_partition: StagePartition, manifest: Manifest | None, outputs: Sequence[Output]
+    storage: Storage,
+    stage_partition: StagePartition,
+    manifest: Manifest | None,
+    outputs: Sequence[Output],
+    *,
+    other_than: Collection[str] = (),
 ) -> set[str]:
-    """The published files of a partition: those of its manifest, and those at the outputs' locations."""
-    keys = {file.key for file in manifest.files} if manifest else set()
+    """The published files of a partition: those of its manifest, and those at the outputs' locations.
+
+    Keys in `other_than` are left out, and are not looked for.
+    """
+    keys = {file.key for file in manifest.files} if manifest else set[str]()
     for output in outputs:
         with plugin_errors(OutputError, f"the locations of the output {output.name!r}"):
             places = tuple(output.locations(stage_partition.collection, stage_partition.partition))
@@ -107,9 +124,9 @@ def published_keys(
             require_own_place(output.name, place, stage_partition)
             if place.endswith("/"):
                 keys.update(storage.list(place.rstrip("/")))
-            elif storage.size(place) is not None:
+            elif place not in other_than and storage.size(place) is not None:
                 keys.add(place)
-    return keys
+    return keys.difference(other_than)
 
 
 def require_own_place(output: str, place: str, stage_partition: StagePartition) -> None:
@@ -130,6 +147,7 @@ def require_own_place(output: str, place: str, stage_partition: StagePartition) 
 
 def _published(storage: Storage, collection: str) -> list[Manifest]:
     places = finished_partitions(storage, collection, "published")
+    storage.fetch(place.manifest_key for place in places)
     return [manifest for place in places if (manifest := place.read(storage))]
 
 
@@ -165,12 +183,16 @@ def described_collection(storage: Storage, workflow: Workflow, collection: str) 
 def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
     """Write `published/catalog.json` with the workflow's published collections."""
     head = workflow.workflow
-    with storage.lock(catalog_lock()):
-        found = [storage.get(collection_key(collection)) for collection in workflow.collections]
+    document: dict[str, Any] = {}
+
+    def catalog(_: bytes | None) -> bytes:
+        nonlocal document
+        found = [storage.get_seen(collection_key(collection), ever=True) for collection in workflow.collections]
         document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
-        storage.remove_orphans(CATALOG_KEY)
-        _put_json(storage, CATALOG_KEY, document)
-        return document
+        return _encoded(document)
+
+    storage.update(CATALOG_KEY, catalog, catalog_lock())
+    return document
 
 
 def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, str | int]]:
@@ -191,7 +213,5 @@ def collection_totals(storage: Storage, workflow: Workflow) -> list[dict[str, st
     return totals
 
 
-def _put_json(storage: Storage, key: str, document: dict[str, Any]) -> None:
-    data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
-    if storage.get(key) != data:
-        storage.put(key, data)
+def _encoded(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"

@@ -75,6 +75,8 @@ class PartitionFetcher:
     storage: Storage
     source: Source
     code_version: str
+    _is_stored: bool = field(default=False, init=False)
+    """Whether this run has stored the collection as the source describes it."""
 
     @cached_property
     def scheme(self) -> PartitionScheme:
@@ -288,12 +290,12 @@ class PartitionFetcher:
             raise SourceError(
                 f"the source describes the collection {self._collection.get('id')!r}, not {self.collection!r}"
             )
+        if self._is_stored:
+            return
         document = dumps(self._collection)
         key = source_collection_key(self.collection)
-        if self.storage.get(key) != document:
-            with self.storage.lock(collection_lock(self.collection)):
-                self.storage.remove_orphans(key)
-                self.storage.put(key, document)
+        self.storage.update(key, lambda _: document, collection_lock(self.collection))
+        self._is_stored = True
 
     @cached_property
     def _collection(self) -> dict[str, Any]:

@@ -160,12 +160,12 @@ def _put_files(
     with plugin_errors(OutputError, "the files of an output"):
         files = [_reference(name, file) for name, file in made]
     _require_own_keys(files, stage_partition)
-    there = published_keys(storage, stage_partition, read_manifest(storage, stage_partition), outputs)
-    orphans = there - {file.key for file in files}
+    manifest, keys = read_manifest(storage, stage_partition), {file.key for file in files}
+    orphans = published_keys(storage, stage_partition, manifest, outputs, other_than=keys)
     changed = [
         (file, made_file.path)
         for file, (_, made_file) in zip(files, made, strict=True)
-        if not storage.holds(file.key, file.sha256, file.size)
+        if manifest is None or not storage.holds(file.key, file.sha256, file.size)
     ]
     for file in files:
         storage.remove_orphans(file.key)

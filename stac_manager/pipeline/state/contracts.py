@@ -27,13 +27,7 @@ def read_contract(storage: Storage, collection: str, output: Output) -> dict[str
     Raises:
         StorageError: the file cannot be read.
     """
-    data = storage.get(contract_key(collection, output.name))
-    try:
-        document = loads(data) if data else None
-    except ValueError:
-        return {}
-    contract = document.get("contract") if isinstance(document, dict) else None
-    return contract if isinstance(contract, dict) else {}
+    return _decoded(storage.get_seen(contract_key(collection, output.name)))
 
 
 def extend_contract(storage: Storage, collection: str, output: Output, details: Mapping[str, Any]) -> None:
@@ -42,16 +36,18 @@ def extend_contract(storage: Storage, collection: str, output: Output, details: 
     Raises:
         StorageError: the file cannot be read or written.
     """
-    before = read_contract(storage, collection, output)
-    if output.extended_contract(before, details) == before:
-        return
-    with storage.lock(collection_lock(collection)):
-        now = output.extended_contract(read_contract(storage, collection, output), details)
-        _put(storage, collection, output, now)
+
+    def extended(before: bytes | None) -> bytes | None:
+        contract = _decoded(before)
+        after = output.extended_contract(contract, details)
+        return before if after == contract else _encoded(after)
+
+    if extended(before := storage.get_seen(contract_key(collection, output.name))) != before:
+        storage.update(contract_key(collection, output.name), extended, collection_lock(collection))
 
 
 def settle_contract(storage: Storage, collection: str, output: Output, published: Iterable[Manifest]) -> list[str]:
-    """Make the contract again from all published partitions. The caller holds the lock of the collection.
+    """Make the contract again from all published partitions.
 
     Returns:
         The partitions whose files do not follow the contract.
@@ -62,7 +58,7 @@ def settle_contract(storage: Storage, collection: str, output: Output, published
     manifests = list(published)
     known = (output_details(manifest, output) for manifest in manifests)
     contract = output.contract_of([details for details in known if details is not None])
-    _put(storage, collection, output, contract)
+    storage.update(contract_key(collection, output.name), lambda _: _encoded(contract), collection_lock(collection))
     return [manifest.partition for manifest in manifests if not is_as_agreed(manifest, output, contract)]
 
 
@@ -79,12 +75,17 @@ def output_details(manifest: Manifest, output: Output) -> Mapping[str, Any] | No
     return details if isinstance(details, dict) else None
 
 
-def _put(storage: Storage, collection: str, output: Output, contract: Mapping[str, Any]) -> None:
-    key = contract_key(collection, output.name)
-    data = orjson.dumps({"version": 1, "contract": contract}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
-    before = storage.get(key)
-    storage.remove_orphans(key)
-    if not contract and before is not None:
-        storage.delete(key)
-    elif contract and before != data:
-        storage.put(key, data)
+def _decoded(data: bytes | None) -> dict[str, Any]:
+    try:
+        document = loads(data) if data else None
+    except ValueError:
+        return {}
+    contract = document.get("contract") if isinstance(document, dict) else None
+    return contract if isinstance(contract, dict) else {}
+
+
+def _encoded(contract: Mapping[str, Any]) -> bytes | None:
+    if not contract:
+        return None
+    document = {"version": 1, "contract": contract}
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"

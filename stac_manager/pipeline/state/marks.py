@@ -20,8 +20,11 @@ __all__ = [
 
 
 def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
-    """Mark a partition that got new ids: another partition may have them, if their items have moved."""
-    _put(storage, f"{new_id_marks_folder(collection)}/{partition}")
+    """Mark a partition that got new ids: another partition may have them, if their items have moved.
+
+    Each mark has a name of its own, so that who removes a mark cannot remove a later one.
+    """
+    storage.put(f"{new_id_marks_folder(collection)}/{partition}/{uuid.uuid4().hex}", b"")
 
 
 def put_rescan_mark(storage: Storage, collection: str, partition: str) -> None:
@@ -36,8 +39,13 @@ def partitions_to_rescan(storage: Storage, collection: str) -> list[str]:
 
 
 def put_publish_intent(storage: Storage, stage_partition: StagePartition) -> None:
-    """Mark a partition whose published files are about to change, until its manifest is written."""
-    storage.put(publish_intent(stage_partition.collection, stage_partition.partition), b"")
+    """Mark a partition whose published files are about to change, until its manifest is written.
+
+    Without a manifest no mark is needed, because the partition counts as unfinished.
+    """
+    key = publish_intent(stage_partition.collection, stage_partition.partition)
+    if storage.size(stage_partition.manifest_key) is not None and storage.size(key) is None:
+        storage.put(key, b"")
 
 
 def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
@@ -49,9 +57,8 @@ def mark_collection_dirty(storage: Storage, manifest: Manifest) -> None:
 def remove_marks_of_version_1(storage: Storage, collection: str) -> None:
     """Remove the marks of earlier versions; every partition is run again, so they have no meaning."""
     for folder in ("arrivals", "unlisted"):
-        for key in storage.list(f"stages/{safe_name(collection)}/{folder}"):
-            storage.delete(key)
-    storage.delete(f"stages/{safe_name(collection)}/number_types.json")
+        if keys := storage.list(f"stages/{safe_name(collection)}/{folder}"):
+            storage.delete(*keys, f"stages/{safe_name(collection)}/number_types.json")
 
 
 def _put(storage: Storage, key: str) -> None:

@@ -13,11 +13,13 @@ __all__ = [
     "contract_key",
     "dirty_marks_folder",
     "new_id_marks_folder",
+    "partition_folders",
     "partition_lock",
     "publish_intent",
     "quarantine_key",
     "rescan_mark",
     "source_collection_key",
+    "state_folder",
     "sync_key",
 ]
 
@@ -37,6 +39,18 @@ def quarantine_key(collection: str, partition: str) -> str:
 def blobs_folder(collection: str, partition: str) -> str:
     """The files of all stages of a partition, named by their content; the manifests list them."""
     return f"stages/{safe_name(collection)}/blobs/{partition}"
+
+
+def partition_folders(collection: str, partition: str) -> list[str]:
+    """The folders that only the holder of a partition's lock writes to, but for marks."""
+    folder = f"stages/{safe_name(collection)}"
+    stages = ("raw_items", "transformed", "extended", "validated", "published")
+    return [*(f"{folder}/{stage}/{partition}" for stage in stages), blobs_folder(collection, partition)]
+
+
+def state_folder(collection: str) -> str:
+    """All private files of a collection."""
+    return f"stages/{safe_name(collection)}"
 
 
 def source_collection_key(collection: str) -> str:

@@ -134,10 +134,8 @@ def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
     others = other_manifests(storage, manifest)
     if manifest.rejected and storage.size(quarantine_key(manifest.collection, manifest.partition)) is None:
         assemble_quarantine(storage, manifest, others)
-    for key in orphaned_files(storage, manifest, others):
-        name = key.rpartition("/")[2]
-        if "." in name or name in _MARKS_OF_VERSION_1:
-            storage.delete(key)
+    names = {key: key.rpartition("/")[2] for key in orphaned_files(storage, manifest, others)}
+    storage.delete(*(key for key, name in names.items() if "." in name or name in _MARKS_OF_VERSION_1))
 
 
 def other_manifests(storage: Storage, manifest: Manifest) -> list[Manifest]:

@@ -202,9 +202,9 @@ class StageWriter:
         if self.storage.get(self.stage_partition.manifest_key) != data:
             self.storage.put(self.stage_partition.manifest_key, data)
         others = other_manifests(self.storage, manifest)
-        assemble_quarantine(self.storage, manifest, others)
-        for key in orphaned_files(self.storage, manifest, others):
-            self.storage.delete(key)
+        if manifest.rejected or self.previous is not None:
+            assemble_quarantine(self.storage, manifest, others)
+        self.storage.delete(*orphaned_files(self.storage, manifest, others))
 
 
 def _sha256(path: Path) -> str:
