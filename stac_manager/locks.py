@@ -276,7 +276,7 @@ class _Lease(Lock):
         self._unknown = False
         """Whether a write may have succeeded without an answer."""
         self._renewed = _clocks()
-        """Right before the last write whose success is known, or the first write."""
+        """Right before the last write whose success is known; before there is one, right before the last write."""
         self._lasts = 0.0
         self._lost = False
         self._ended = threading.Event()
@@ -367,7 +367,7 @@ class _Lease(Lock):
     def _write(self, mode: Literal["create"] | UpdateVersion) -> bool:
         self._count += 1
         begun = _clocks()
-        if not self._lasts:
+        if self._version is None:
             self._renewed, self._lasts = begun, LEASE_SECONDS
         self._unknown = True
         version = self._target.write(self._content(), mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from aiohttp import web
 
 from demo.server import create_app, serve
 from stac_manager.output import read_geoparquet
+from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339
 from tests.stac_items import make_collection, make_item
 from tests.workflows import write_workflow
@@ -29,10 +31,14 @@ ROOT = Path(__file__).parents[2]
 MONTHS = ("2024-01", "2024-02", "2024-03")
 STAGING = re.compile(r".+#\d+")
 LEFT_OVER = re.compile(r"#\d+$|\.part|/publish-intent$|/rescan$|/new-ids/|/dirty/")
+LEASE = re.compile(r"^stages/c/locks/|^stages/catalog\.lock$")
 FIRST = datetime(2024, 6, 1, tzinfo=UTC)
 
 # pandas, which pyarrow loads in the middle of a run, would take most of a short one, with nothing in it to break
 COMMAND = "import pandas; from stac_manager.cli import main; main()"
+
+SHORT_LEASES = f"from stac_manager import locks; locks.LEASE_SECONDS = 3.0; {COMMAND}"
+"""The same, for buckets where runs are killed: the next run waits for this long, not for a minute."""
 
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -192,7 +198,8 @@ class Catalog:
         self.temporary = temporary or folder / "tmp"
         self.compiled = folder.parent.parent / "compiled"  # for all tests
         self.temporary.mkdir(exist_ok=True)
-        self.workflow = write_workflow(folder, url, output={"path": str(self.data)}, **changes)
+        changes.setdefault("output", {"path": str(self.data)})
+        self.workflow = write_workflow(folder, url, **changes)
 
     def start(self, mode: str, *options: str, code: str = COMMAND, **environment: str) -> Running:
         return Running(self, (mode, *options), code, environment)
@@ -220,6 +227,10 @@ class Catalog:
                 found.setdefault(item["id"], []).append((path.stem, item["properties"]))
         return found
 
+    def copy_of(self, other: Catalog) -> None:
+        """Have what another one has."""
+        shutil.copytree(other.data, self.data)
+
     def age_leftovers(self) -> None:
         """Make temporary folders look old enough to be swept: an empty one is left alone for a day."""
         for path in self.temporary.iterdir():
@@ -229,3 +240,38 @@ class Catalog:
         """What no run may leave: staging files, temporary folders, and marks of what is unfinished."""
         names = [name for name in self.files() if LEFT_OVER.search(name)]
         return sorted(names + [path.name for path in self.temporary.iterdir()])
+
+
+class BucketCatalog(Catalog):
+    """A catalog whose output is in a bucket."""
+
+    def __init__(self, folder: Path, url: str, bucket_url: str, code: str = COMMAND) -> None:
+        self.code = code
+        self.storage = Storage(f"{bucket_url}/{folder.parent.name}/{folder.name}")
+        super().__init__(folder, url, output={"path": self.storage.root})
+
+    def start(self, mode: str, *options: str, code: str = "", **environment: str) -> Running:
+        return super().start(mode, *options, code=code or self.code, **environment)
+
+    def files(self) -> dict[str, bytes]:
+        """Every object but leases, as soon as no call of a killed run changes them any more."""
+        found, before = self._objects(), None
+        while found != before:
+            found, before = self._objects(), found
+        return found
+
+    def _objects(self) -> dict[str, bytes]:
+        keys = [key for key in self.storage.list("") if not LEASE.search(key)]
+        return {key: content for key in keys if (content := self.storage.get(key)) is not None}
+
+    def published(self) -> dict[str, list[tuple[str, Json]]]:
+        found: dict[str, list[tuple[str, Json]]] = {}
+        for key in self.storage.list("published/c/items"):
+            with self.storage.local_copy(key) as path:
+                for item in read_geoparquet(path):
+                    found.setdefault(item["id"], []).append((path.stem, item["properties"]))
+        return found
+
+    def copy_of(self, other: Catalog) -> None:
+        for key, content in other.files().items():
+            self.storage.put(key, content)

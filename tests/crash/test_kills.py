@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -12,7 +12,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from tests.crash.catalogs import Catalog, Source
+from tests.crash.catalogs import SHORT_LEASES, BucketCatalog, Catalog, Source
 
 ROTATION = ("compared", "probe_cursor", "owed", "round_left")
 """Which partition has its turn next: this counts looks, and a look that was killed is one more."""
@@ -36,7 +36,7 @@ class Trial:
         done = self.calm.run(self.mode)
         assert done.status == 1, done.out
         self.calm.run("incremental")  # by now it is known how far back to ask for updates
-        shutil.copytree(self.calm.data, self.hit.data)
+        self.hit.copy_of(self.calm)
         self.usual, self.old = done.seconds, self.calm.readable()
 
     def kill(self, share: float) -> bool:
@@ -110,10 +110,11 @@ def comparable(name: str, data: bytes) -> object:
     return {member: value for member, value in orjson.loads(data).items() if member not in ROTATION}
 
 
-def endure(folder: Path, mode: str, seed: int, kills: int) -> None:
+def endure(mode: str, seed: int, kills: int, make: Callable[[str, str], Catalog]) -> None:
+    """Kill runs of one of two catalogs, made by `make(name, url)`."""
     chance, source = Random(f"{mode} {seed}"), Source()
     with source.serve() as url:
-        trial = Trial(Catalog(folder / "calm", url), Catalog(folder / "hit", url), mode, chance)
+        trial = Trial(make("calm", url), make("hit", url), mode, chance)
         trial.build()
         while trial.kills < kills:
             source.change(chance)
@@ -137,11 +138,19 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_a_killed_run_leaves_whole_generations_and_the_next_one_the_bytes_of_an_undisturbed_one(
     tmp_path: Path, mode: str, seed: int
 ) -> None:
-    endure(tmp_path, mode, seed, 10)
+    endure(mode, seed, 10, lambda name, url: Catalog(tmp_path / name, url))
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_a_killed_run_leaves_whole_generations_in_a_bucket_and_the_next_one_the_bytes_of_an_undisturbed_one(
+    tmp_path: Path, s3_url: str, mode: str
+) -> None:
+    endure(mode, 1, 2, lambda name, url: BucketCatalog(tmp_path / name, url, s3_url, SHORT_LEASES))
 
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("seed", range(2, 6), ids="seed{}".format)
 @pytest.mark.parametrize("mode", ["full", "incremental"])
 def test_hundreds_of_kills_leave_nothing_behind(tmp_path: Path, mode: str, seed: int) -> None:
-    endure(tmp_path, mode, seed, 25)
+    endure(mode, seed, 25, lambda name, url: Catalog(tmp_path / name, url))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -10,7 +11,7 @@ import pytest
 from stac_manager.config import load_workflow
 from stac_manager.pipeline import STAGES, Chain
 from stac_manager.pipeline.sync.runs import check_stage
-from tests.crash.catalogs import MONTHS, Catalog, Source
+from tests.crash.catalogs import MONTHS, BucketCatalog, Catalog, Source
 
 
 def check_generation(catalog: Catalog) -> None:
@@ -28,10 +29,20 @@ def check_generation(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("modes", ["full full", "full incremental", "incremental full", "incremental incremental"])
 def test_two_runs_at_once_leave_one_generation_and_the_next_one_what_the_source_has(tmp_path: Path, modes: str) -> None:
+    check_two_runs(modes, lambda url: Catalog(tmp_path / "one", url))
+
+
+@pytest.mark.s3
+def test_two_runs_at_once_leave_one_generation_in_a_bucket(tmp_path: Path, s3_url: str) -> None:
+    check_two_runs("incremental full", lambda url: BucketCatalog(tmp_path / "one", url, s3_url))
+
+
+def check_two_runs(modes: str, make: Callable[[str], Catalog]) -> None:
+    """Start two runs while the source changes; once they have ended, one more makes everything well."""
     first, second = modes.split()
     source, chance = Source(), Random(modes)
     with source.serve() as url:
-        catalog = Catalog(tmp_path / "one", url)
+        catalog = make(url)
         catalog.run("full")
         source.slow = 0.1
         source.change(chance)

@@ -322,6 +322,25 @@ def test_a_lease_of_which_less_than_half_is_left_is_renewed_where_it_is_required
 
 
 @pytest.mark.s3
+@pytest.mark.parametrize("clock", [0, 1], ids=["that counts sleep", "of the system"])
+def test_a_lease_is_renewed_where_it_is_required_if_one_clock_says_that_the_machine_has_slept(
+    counted: Storage, s3_calls: CountingProxy, monkeypatch: pytest.MonkeyPatch, clock: int
+) -> None:
+    clocks = locks._clocks
+
+    def after_sleep() -> tuple[float, float]:
+        now = list(clocks())
+        now[clock] += 0.6 * locks.LEASE_SECONDS
+        return now[0], now[1]
+
+    with counted.lock(KEY) as lock:
+        monkeypatch.setattr(locks, "_clocks", after_sleep)
+        for _ in range(3):
+            lock.require()
+        assert [call.condition[:9] for call in s3_calls.calls] == ["If-None-M", "If-Match:"]
+
+
+@pytest.mark.s3
 def test_a_write_without_an_answer_is_recognised(
     counted: Storage, s3_calls: CountingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
