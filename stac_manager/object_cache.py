@@ -41,6 +41,8 @@ class Listing:
     folders: tuple[str, ...]
     after: str
     """Only keys that sort after this one are listed."""
+    until: str
+    """Only keys up to this one are listed; all, if it is empty."""
     entries: dict[str, Entry]
     scratch: Path
     """A folder for local copies."""
@@ -49,11 +51,11 @@ class Listing:
 
     def covers(self, key: str) -> bool:
         """Whether the listing knows if there is such a key."""
-        return key > self.after and key.startswith(self.folders)
+        return self.after < key and (not self.until or key <= self.until) and key.startswith(self.folders)
 
-    def covers_folder(self, folder: str) -> bool:
-        """Whether the listing knows every key below a folder, whose name ends in `/`."""
-        return folder > self.after and folder.startswith(self.folders)
+    def covers_folder(self, folder: str, after: str = "") -> bool:
+        """Whether the listing knows every key below a folder, whose name ends in `/`, that sorts after another key."""
+        return max(folder, after) >= self.after and not self.until and folder.startswith(self.folders)
 
 
 class ObjectCache:
@@ -65,29 +67,31 @@ class ObjectCache:
         self._hints: dict[str, dict[str, Entry]] = {}
 
     @contextmanager
-    def listing(self, folders: Sequence[str], after: str, entries: dict[str, Entry]) -> Iterator[None]:
+    def listing(
+        self, folders: Sequence[str], entries: dict[str, Entry], *, after: str = "", until: str = ""
+    ) -> Iterator[None]:
         """Use a listing until the end of the block. `folders` end in `/`."""
         with ExitStack() as opened:
             scratch = opened.enter_context(scratch_folder())
-            listing = Listing(tuple(folders), after, entries, scratch)
+            listing = Listing(tuple(folders), after, until, entries, scratch)
             self._listings.append(listing)
             opened.callback(self._listings.remove, listing)
             yield
 
-    def covers_all(self, folders: Iterable[str]) -> bool:
-        """Whether every key of these folders is known."""
-        return all(any(one.covers_folder(folder) for one in self._listings) for folder in folders)
+    def covers_all(self, folders: Iterable[str], after: str) -> bool:
+        """Whether every key of these folders that sorts after another key is known."""
+        return all(any(one.covers_folder(folder, after) for one in self._listings) for folder in folders)
 
     def entry(self, key: str) -> Entry | None:
         """The object, or `ABSENT`; None if it is not known."""
         listing = self._listing_of(key)
         return listing.entries.get(key, ABSENT) if listing else None
 
-    def keys_below(self, folder: str) -> list[str] | None:
-        """Every key below a folder, sorted; None if they are not known."""
+    def keys_below(self, folder: str, after: str) -> list[str] | None:
+        """Every key below a folder that sorts after another key, sorted; None if they are not known."""
         for listing in reversed(self._listings):
-            if listing.covers_folder(folder):
-                return sorted(key for key, entry in listing.entries.items() if key.startswith(folder))
+            if listing.covers_folder(folder, after):
+                return sorted(key for key in listing.entries if key.startswith(folder) and key > after)
         return None
 
     def content(self, key: str, e_tag: str | None) -> bytes | None:

@@ -63,6 +63,11 @@ class Storage:
         except (BaseError, OSError, RuntimeError, ValueError) as error:
             raise StorageError(f"{self.root}: cannot be used as storage: {one_line(error)}") from None
 
+    @property
+    def is_bucket(self) -> bool:
+        """Whether the files are objects of a store, so that each call takes a while."""
+        return self._local is None
+
     def locate(self, key: str) -> str:
         """The full path or URL of a key, for people and for other tools."""
         return str(self._local / key) if self._local else f"{self.root}/{key}"
@@ -235,13 +240,14 @@ class Storage:
             for key in there:
                 self.cache.deleted(key)
 
-    def list(self, prefix: str) -> list[str]:
-        """Every key below a prefix (whole path parts), sorted."""
-        known = self.cache.keys_below(f"{prefix}/")
+    def list(self, prefix: str, *, after: str = "") -> list[str]:
+        """Every key below a prefix (whole path parts) that sorts after another key, sorted."""
+        known = self.cache.keys_below(f"{prefix}/", after)
         if known is not None:
             return known
         with self._failing("listed", prefix):
-            return sorted(str(meta["path"]) for batch in obstore.list(self._store, prefix) for meta in batch)
+            found = obstore.list(self._store, prefix, offset=after or None)
+            return sorted(str(meta["path"]) for batch in found for meta in batch)
 
     @contextmanager
     def listed(self, *folders: str, after: str = "", root: str | None = None, fresh: bool = False) -> Iterator[None]:
@@ -256,16 +262,39 @@ class Storage:
             fresh: look again, even within a block that has looked.
         """
         prefixes = [f"{folder}/" for folder in folders]
-        if self._local or (not fresh and self.cache.covers_all(prefixes)):
+        if self._local or (not fresh and self.cache.covers_all(prefixes, after)):
             yield
             return
         entries = self._small(root) if root else None
-        if entries is None:
+        if entries is not None:
+            after = ""
+        else:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 found = pool.map(partial(self._entries, after=after), folders)
                 entries = {key: entry for each in found for key, entry in each.items()}
-        with self.cache.listing(prefixes, after, entries):
+        with self.cache.listing(prefixes, entries, after=after):
             yield
+
+    @contextmanager
+    def listed_from(self, folder: str, after: str) -> Iterator[None]:
+        """The same for one page of the keys of a folder, from another key on."""
+        if self._local or self.cache.covers_all([f"{folder}/"], after):
+            yield
+            return
+        with self._failing("listed", folder):
+            page = next(iter(obstore.list(self._store, folder, offset=after, chunk_size=_PAGE)), [])
+        entries = {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for meta in page}
+        until = max(entries) if len(page) >= _PAGE else ""
+        with self.cache.listing([f"{folder}/"], entries, after=after, until=until):
+            yield
+
+    def is_absent(self, key: str) -> bool:
+        """Whether a listing shows that there is no such key."""
+        return self.cache.entry(key) is ABSENT
+
+    def is_known(self, key: str) -> bool:
+        """Whether it costs no call to an object store to know if there is such a key."""
+        return self._local is not None or self.cache.entry(key) is not None
 
     def _entries(self, folder: str, after: str) -> dict[str, Entry]:
         with self._failing("listed", folder):

@@ -135,22 +135,30 @@ class Chain:
         return since_of(self.context)
 
     def is_up_to_date(self, partition: str) -> bool:
-        """Whether every stage of a partition exists, was made with the present workflow, and from the stage before."""
+        """Whether every stage of a partition exists, was made with the present workflow, and from the stage before.
+
+        Within a listing of a bucket, only the files that it shows are looked at.
+        """
         if any(self.storage.size(key(self.collection, partition)) is not None for key in (rescan_mark, publish_intent)):
             return False
+        ask = not self.storage.is_known(rescan_mark(self.collection, partition))
         upstream: Manifest | None = None
         rejected = False
         for stage in STAGES:
-            manifest = self._reusable(stage, partition, upstream)
+            manifest = self._reusable(stage, partition, upstream, ask=ask)
             if manifest is None:
                 return False
             rejected |= manifest.rejected is not None
             upstream = manifest
-        return not rejected or self.storage.size(quarantine_key(self.collection, partition)) is not None
+        quarantine = quarantine_key(self.collection, partition)
+        looked_for = rejected and (ask or self.storage.is_known(quarantine))
+        return not looked_for or self.storage.size(quarantine) is not None
 
-    def _reusable(self, stage: Stage, partition: str, upstream: Manifest | None) -> Manifest | None:
+    def _reusable(
+        self, stage: Stage, partition: str, upstream: Manifest | None, *, ask: bool = True
+    ) -> Manifest | None:
         """The manifest of a stage, if a run of the stage would give the same result."""
-        manifest = read_intact_manifest(self.storage, self.stage_partition(stage, partition))
+        manifest = read_intact_manifest(self.storage, self.stage_partition(stage, partition), ask=ask)
         if manifest is None or manifest.code_version != self.code_version_of(stage):
             return None
         if upstream is not None and manifest.input_hash != upstream.content_hash:

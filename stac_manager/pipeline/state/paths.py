@@ -6,12 +6,14 @@ from stac_manager.items import safe_name
 
 __all__ = [
     "CATALOG_KEY",
+    "after_blobs",
     "blobs_folder",
     "catalog_lock",
     "collection_key",
     "collection_lock",
     "contract_key",
     "dirty_marks_folder",
+    "manifest_cache_key",
     "new_id_marks_folder",
     "partition_folders",
     "partition_lock",
@@ -39,6 +41,16 @@ def quarantine_key(collection: str, partition: str) -> str:
 def blobs_folder(collection: str, partition: str) -> str:
     """The files of all stages of a partition, named by their content; the manifests list them."""
     return f"stages/{safe_name(collection)}/blobs/{partition}"
+
+
+def manifest_cache_key(collection: str) -> str:
+    """The manifests of a collection in one object; only in buckets."""
+    return f"stages/{safe_name(collection)}/manifests.zst"
+
+
+def after_blobs(collection: str) -> str:
+    """A key after all blobs of a collection, and before its other private files but the earlier ones."""
+    return f"stages/{safe_name(collection)}/blobs0"
 
 
 def partition_folders(collection: str, partition: str) -> list[str]:

@@ -97,11 +97,14 @@ def read_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest
         return None
 
 
-def read_intact_manifest(storage: Storage, stage_partition: StagePartition) -> Manifest | None:
-    """The manifest; None also if a file that it lists is missing or damaged."""
+def read_intact_manifest(storage: Storage, stage_partition: StagePartition, *, ask: bool = True) -> Manifest | None:
+    """The manifest; None also if a file that it lists is missing or damaged.
+
+    Without `ask`, a bucket is not asked for each file: only those that a listing shows are looked at.
+    """
     manifest = read_manifest(storage, stage_partition)
     for ref in (manifest.items, *manifest.files, manifest.index, manifest.rejected) if manifest else ():
-        if ref and storage.size(ref.key) != ref.size:
+        if ref and (ask or storage.is_known(ref.key)) and storage.size(ref.key) != ref.size:
             log.warning("%s: does not match its manifest; the stage is run again", storage.locate(ref.key))
             return None
     return manifest
