@@ -27,6 +27,7 @@ HELPERS = {
     "quarantine",
     "registry",
     "scratch",
+    "standard_output",
     "storage",
     "times",
 }
