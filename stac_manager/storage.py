@@ -54,6 +54,11 @@ class Storage:
         except (BaseError, OSError, RuntimeError, ValueError) as error:
             raise StorageError(f"{self.root}: cannot be used as storage: {one_line(error)}") from None
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether only this process has the files."""
+        return isinstance(self._store, MemoryStore)
+
     def locate(self, key: str) -> str:
         """The full path or URL of a key, for people and for other tools."""
         return str(self._local / key) if self._local else f"{self.root}/{key}"
@@ -146,7 +151,7 @@ class Storage:
             return lease(LeaseObject(self._store, key, place, failing), wait_policy)
 
         # two stores in memory are different, even if they have the same name
-        return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
+        return reentrant(f"{id(self._store)} {place}" if self.is_in_memory else place, take)
 
     def remove_orphans(self, key: str) -> None:
         """Remove what killed writers left of a key. Call it only while nothing else writes this key."""
