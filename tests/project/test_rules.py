@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HELPERS = {
     "config",
+    "cores",
     "dedup",
     "disk_buffer",
     "errors",
