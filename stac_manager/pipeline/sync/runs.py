@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from stac_manager.config import Workflow
 from stac_manager.errors import SourceError, UsageError
@@ -177,7 +177,7 @@ def _until_failures(
     """Pass results on; after three failures in a row, only those of partitions that run already."""
     failures, published, stopped = 0, False, False
     try:
-        with chain.sync_state.collecting():
+        with chain.sync_state.collecting(), closing(results):
             for result in results:
                 failures = failures + 1 if result.error else 0
                 published = published or not result.error
@@ -188,6 +188,5 @@ def _until_failures(
         if stopped:
             raise SourceError(f"{chain.collection}: stopped after {_FAILURES_IN_A_ROW} partitions in a row failed")
     finally:
-        results.close()
         if published:
             chain.publish_collection()

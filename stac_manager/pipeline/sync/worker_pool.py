@@ -6,9 +6,11 @@ What belongs here: which process gets which partition, and how the processes end
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +32,9 @@ log = logging.getLogger(__name__)
 
 HEAD_START = 1.0
 """Seconds that this process works alone: it takes about a second of CPU time to start another one."""
+
+_WORTH = 5
+"""So many times `HEAD_START` must be left to do by then, as far as the first partitions tell."""
 
 
 def worker_count(chain: Chain, runs: Sequence[PartitionRun], wanted: int) -> int:
@@ -65,6 +70,9 @@ class WorkerPool:
         self._left = deque(runs)
         self._results: queue.SimpleQueue[PartitionResult | Exception | None] = queue.SimpleQueue()
         self._given_out = 0
+        self._done = 0
+        """Partitions that this process has run."""
+        self._began = time.monotonic()
         self._stopped = False
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -79,13 +87,15 @@ class WorkerPool:
         setup = self._setup()
         numbers = range(1, self._workers)
         threads = [threading.Thread(target=self._work_with, args=(number, setup), daemon=True) for number in numbers]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             while True:
                 if run := self._take():
                     stages = run.with_chain(self._chain, self._feed)
-                    yield run_partition(self._chain, run.partition, stages, self._on_progress)
+                    result = run_partition(self._chain, run.partition, stages, self._on_progress)
+                    self._done += 1
+                    yield result
                 elif self._given_out:
                     yield from self._finished()
                 else:
@@ -157,7 +167,7 @@ class WorkerPool:
             handles = list(self._handles)
         for handle in handles:
             handle.interrupt()
-        for thread in threads:
+        for thread in filter(threading.Thread.is_alive, threads):
             thread.join()
         use_share(Share())
 
@@ -165,7 +175,7 @@ class WorkerPool:
         """Start a process and give it partitions until there are no more; runs in a thread of its own."""
         # the process inherits this: Ctrl-C comes to the main thread only, which ends the others
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        if self._over.wait(HEAD_START) or not self._left:
+        if not self._wait_until_worth():
             return
         try:
             handle = WorkerHandle(self._chain.collection)
@@ -183,6 +193,14 @@ class WorkerPool:
             self._results.put(error)
         finally:
             handle.end()
+
+    def _wait_until_worth(self) -> bool:
+        """Wait until so much work is left that another process helps; False if that never happens."""
+        while not self._over.wait(HEAD_START) and self._left:
+            seconds_left = (time.monotonic() - self._began) / self._done * len(self._left) if self._done else math.inf
+            if seconds_left >= _WORTH * HEAD_START:
+                return True
+        return False
 
     def _give_runs(self, handle: WorkerHandle) -> None:
         why = handle.wait_until_ready(self._hear)
