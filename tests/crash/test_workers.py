@@ -90,7 +90,7 @@ def gated(source: Source, months: int) -> Iterator[Gate]:
 
 
 def catalog(folder: Path, source: Source, workers: int, **processing: Any) -> Catalog:
-    changes = {"processing": {"workers": workers, "page_size": 10, **processing}}
+    changes = {"processing": {"page_size": 2, **processing, "workers": workers}}
     return Catalog(folder / f"by-{workers}", source.url, **changes)
 
 
