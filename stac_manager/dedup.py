@@ -5,13 +5,16 @@ The result does not depend on the order in which the items arrive.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from stac_manager.disk_buffer import DiskBuffer
 
-__all__ = ["Bufferable", "BufferedItem", "DedupBuffer", "KeptItem", "keep_the_newer"]
+__all__ = ["Bufferable", "BufferedItem", "BufferedItems", "DedupBuffer", "KeptItem", "keep_the_newer"]
 
 BufferedItem = tuple[str, bytes]
 """Id and JSON line."""
@@ -58,6 +61,23 @@ def keep_the_newer(*more: str) -> str:
 _KEEP_THE_NEWER = keep_the_newer()
 
 
+@dataclass(frozen=True, slots=True)
+class BufferedItems:
+    """Reads the items of a buffer, which may belong to another process; it can be pickled.
+
+    The buffer must stay open, and must not change.
+    """
+
+    path: Path
+
+    def pick(self, ids: Iterable[str]) -> Iterator[Bufferable]:
+        """The buffered items with these ids, unchanged."""
+        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as db:
+            for item_id in ids:
+                for row in db.execute("SELECT id, updated, line FROM items WHERE id = ?", (item_id,)):
+                    yield KeptItem(*row)
+
+
 class DedupBuffer(DiskBuffer):
     """Items by id. Of several items with one id, the one updated last is kept; their content breaks a tie."""
 
@@ -77,11 +97,10 @@ class DedupBuffer(DiskBuffer):
         with self.writing():
             self.db.executemany(_KEEP_THE_NEWER, rows)
 
-    def pick(self, ids: Iterable[str]) -> Iterator[Bufferable]:
-        """The buffered items with these ids, unchanged."""
-        for item_id in ids:
-            for row in self.db.execute("SELECT id, updated, line FROM items WHERE id = ?", (item_id,)):
-                yield KeptItem(*row)
+    @property
+    def reader(self) -> BufferedItems:
+        """The items, as long as the buffer is open."""
+        return BufferedItems(self.path)
 
     def __len__(self) -> int:
         return self.count("items")

@@ -26,7 +26,8 @@ class DiskBuffer:
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             self._folder = opened.enter_context(scratch_folder())
-            self.db = sqlite3.connect(self._folder / "buffer.sqlite", isolation_level=None)
+            self.path = self._folder / "buffer.sqlite"
+            self.db = sqlite3.connect(self.path, isolation_level=None)
             opened.callback(self.db.close)
             self.db.execute("PRAGMA page_size = 65536")  # one page fits an item of usual size
             self.db.execute("PRAGMA journal_mode = OFF")

@@ -16,6 +16,7 @@
     │   └── CatalogVersionError a later version wrote the catalog; no file of it is changed
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
+    ├── WorkerError             the process that ran a partition ended before it was done
     └── SchemaUnavailableError  in `validate`: a schema cannot be loaded; its items count as unchecked
 
 A single bad item is no error but a `stac_manager.quarantine.RejectedItem`: it goes to quarantine, the others continue.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "CatalogVersionError",
@@ -42,6 +44,7 @@ __all__ = [
     "StacManagerError",
     "StorageError",
     "UsageError",
+    "WorkerError",
     "one_line",
 ]
 
@@ -50,6 +53,17 @@ class StacManagerError(Exception):
     """Base of everything the library raises on purpose. `str(error)` is one line for a person."""
 
     exit_code = 3
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # not by `__init__`, whose parameters differ between the classes
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[StacManagerError], args: tuple[Any, ...], members: dict[str, Any]) -> StacManagerError:
+    """An error that was pickled."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(members)
+    return error
 
 
 class UsageError(StacManagerError):
@@ -138,6 +152,10 @@ class LedgerError(StacManagerError):
 
 class OutputError(StacManagerError):
     """An output file could not be produced."""
+
+
+class WorkerError(StacManagerError):
+    """The process that ran a partition ended before it was done; the partition is as after a crash."""
 
 
 def one_line(error: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import batched
 from pathlib import Path
@@ -20,16 +20,14 @@ from stac_manager.errors import InputError, StorageError, one_line
 from stac_manager.feature_collections import features_of
 from stac_manager.items import Item, dumps, iter_lines, loads, loads_exactly
 from stac_manager.quarantine import RejectedItem
+from stac_manager.standard_output import flush_output, reaches_reader
 
 __all__ = [
     "ITEM_ENDINGS",
     "atomic_file",
-    "flush_output",
-    "give_up_output",
     "is_staging",
     "read_lines",
     "read_values",
-    "unwritable_output",
     "write_items",
     "write_lines",
 ]
@@ -174,43 +172,11 @@ def write_items(target: str, items: Iterable[Item]) -> int:
 def _to_output(items: Iterable[Item]) -> int:
     count = 0
     for item in items:
-        if not _reaches_reader(sys.stdout.buffer.write, dumps(item) + b"\n"):
+        if not reaches_reader(sys.stdout.buffer.write, dumps(item) + b"\n"):
             return count
         count += 1
     flush_output()
     return count
-
-
-def flush_output() -> None:
-    """Flush standard output; if its reader has closed it, the buffered output is discarded.
-
-    Raises:
-        StorageError: it cannot be written. The buffer is discarded, since Python would write it again at exit.
-    """
-    if sys.stdout is not None:
-        _reaches_reader(sys.stdout.flush)
-
-
-def _reaches_reader(write: Callable[..., Any], *data: bytes) -> bool:
-    """Write to standard output; False if its reader has closed it."""
-    try:
-        write(*data)
-    except OSError as error:
-        give_up_output()
-        if isinstance(error, BrokenPipeError):
-            return False
-        raise unwritable_output(error) from None
-    return True
-
-
-def give_up_output() -> None:
-    """Redirect standard output to nowhere; otherwise Python would try to write the buffer again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def unwritable_output(error: OSError) -> StorageError:
-    """The error for a standard output that cannot be written."""
-    return StorageError(f"standard output: cannot be written: {error.strerror or error}")
 
 
 def _feature_collection(file: IO[bytes], items: Iterable[Item]) -> int:

@@ -68,6 +68,11 @@ class Storage:
         """Whether the files are objects of a store, so that each call takes a while."""
         return self._local is None
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether only this process has the files."""
+        return isinstance(self._store, MemoryStore)
+
     def locate(self, key: str) -> str:
         """The full path or URL of a key, for people and for other tools."""
         return str(self._local / key) if self._local else f"{self.root}/{key}"
@@ -339,7 +344,7 @@ class Storage:
             return lease(LeaseObject(self._store, key, place, failing, self._store_without_retries), wait_policy)
 
         # two stores in memory are different, even if they have the same name
-        return reentrant(f"{id(self._store)} {place}" if isinstance(self._store, MemoryStore) else place, take)
+        return reentrant(f"{id(self._store)} {place}" if self.is_in_memory else place, take)
 
     def is_locked(self, key: str) -> bool:
         """Whether another run holds a lock; of a killed run, perhaps for a while."""
@@ -357,7 +362,7 @@ class Storage:
 
     @cached_property
     def _store_without_retries(self) -> ObjectStore:
-        if isinstance(self._store, MemoryStore):
+        if self.is_in_memory:
             return self._store
         return from_url(self.root, retry_config={"max_retries": 0})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import pkgutil
 import re
 
@@ -11,6 +12,8 @@ import pytest
 import stac_manager
 from stac_manager import errors
 from stac_manager.errors import StacManagerError
+from stac_manager.http import HttpStatusError
+from stac_manager.validate.verdicts import SchemaUnavailableError
 
 
 def told() -> dict[str, tuple[str | None, int | None]]:
@@ -65,3 +68,15 @@ def test_every_error_of_the_module_is_exported() -> None:
 )
 def test_an_error_of_another_library_is_told_in_one_line(error: Exception, line: str) -> None:
     assert errors.one_line(error) == line
+
+
+def test_an_error_from_another_process_keeps_its_class_its_text_and_what_it_carries() -> None:
+    problem = errors.Problem("w.yaml", 1, "a", "b", "c")
+    for error in (
+        errors.StorageError("no room"),
+        errors.ConfigError([problem]),
+        HttpStatusError("not there", 404),
+        SchemaUnavailableError("not there"),
+    ):
+        restored = pickle.loads(pickle.dumps(error))
+        assert (type(restored), str(restored), vars(restored)) == (type(error), str(error), vars(error))

@@ -17,7 +17,7 @@ from demo.server import create_app, serve
 from stac_manager.discovery import open_api
 from stac_manager.errors import SourceError
 from stac_manager.http import ClientCredentials, HttpClient, HttpSettings
-from stac_manager.http.limiter import HostLimiter, limiter_for
+from stac_manager.http.limiter import HostLimiter, Share, limiter_for, use_share
 from stac_manager.items import loads
 from tests.stac_items import make_collection
 
@@ -248,3 +248,51 @@ def test_tokens_are_asked_for_within_the_limits_too() -> None:
     with served(answer) as (url, times):
         assert ClientCredentials(f"{url}/token", "me", "s").headers() == {"Authorization": "Bearer t"}
     assert times[1] - times[0] >= 0.9
+
+
+@pytest.fixture
+def share() -> Iterator[Callable[[int, int], None]]:
+    yield lambda number, parts: use_share(Share(number, parts))
+    use_share(Share())
+
+
+@pytest.mark.parametrize(("bound", "parts"), [(5, 2), (5, 5), (8, 3), (64, 7), (1, 1)])
+def test_the_shares_of_all_processes_add_up_to_the_limit(bound: int, parts: int) -> None:
+    assert sum(Share(number, parts).of(bound) for number in range(parts)) == bound
+
+
+def test_a_share_has_one_request_at_least() -> None:
+    assert [Share(number, 4).of(2) for number in range(4)] == [1, 1, 1, 1]
+
+
+def test_a_process_with_a_share_sends_fewer_requests_at_once(share: Callable[[int, int], None]) -> None:
+    limiter = HostLimiter("h", 5)
+    share(1, 2)
+    turns = [limiter.enter() for _ in range(5)]
+    assert [turn.done() for turn in turns] == [True, True, False, False, False]
+    share(0, 1)
+    limiter.leave(turns[0])
+    assert all(turn.done() for turn in turns)
+
+
+def test_a_process_with_a_share_has_that_part_of_the_rate(
+    share: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    limiter = HostLimiter("h", rate_limit=2)
+    assert limiter.delay(None) == 0
+    alone = limiter.delay(None)
+    share(0, 4)
+    assert limiter.delay(None) / alone == pytest.approx(4, rel=0.01)
+
+
+def test_a_share_holds_once_earlier_requests_have_ended(share: Callable[[int, int], None]) -> None:
+    limiter = limiter_for(("http", "h", 1), 4)
+    turns = [limiter.enter() for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        divided = pool.submit(share, 0, 2)
+        for turn in turns[:2]:
+            assert not divided.done()
+            limiter.leave(turn)
+        divided.result(timeout=60)
+    assert limiter.under_way == 2

@@ -18,7 +18,7 @@ def write_workflow(folder: Path, url: str, **changes: Any) -> Path:
         "validation": {"offline": True, "round_trip": "all"},
         "output": {"path": str(folder / "data")},
         "partitions": {"by": "month", "start": "2024-01-01", "end": "2024-03-31"},
-        "processing": {"retry_max_attempts": 2},
+        "processing": {"retry_max_attempts": 2, "workers": 1},
     }
     for section, values in changes.items():
         document[section] = {**document.get(section, {}), **values}

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from traceback import walk_tb
 from typing import Any
@@ -13,26 +14,43 @@ from typing import Any
 import click
 
 from stac_manager.errors import StacManagerError, StorageError
-from stac_manager.files import flush_output, give_up_output, unwritable_output
+from stac_manager.standard_output import flush_output, give_up_output, unwritable_output
 
 __all__ = ["cli", "main"]
 
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A command that is not imported yet."""
+
+    module: str
+    """Its module in this package."""
+    short_help: str
+    """The first line of its help."""
+
+
 _COMMANDS = {
-    "discover-collections": "discover",
-    "fetch-items": "fetch",
-    "transform-metadata": "stages",
-    "apply-extensions": "stages",
-    "validate": "validate",
-    "output": "output",
-    "rebuild-catalog": "rebuild",
-    "replay-failed": "replay",
-    "check-config": "check_config",
+    "discover-collections": _Entry("discover", "List the collections of a STAC API."),
+    "fetch-items": _Entry("fetch", "Fetch the items of a collection, each once, sorted by id."),
+    "transform-metadata": _Entry(
+        "stages", "Pass items through the transform stage; without a mapping they stay unchanged."
+    ),
+    "apply-extensions": _Entry(
+        "stages", "Pass items through the extension stage; without an extension they stay unchanged."
+    ),
+    "validate": _Entry("validate", "Validate STAC objects against their core and extension schemas."),
+    "output": _Entry("output", "Write items as stac-geoparquet, in their order."),
+    "rebuild-catalog": _Entry("rebuild", "Run a workflow's stages, on the same files that Dagster uses."),
+    "replay-failed": _Entry(
+        "replay", "Process items in quarantine again, after a fix, and publish those that pass now."
+    ),
+    "check-config": _Entry("check_config", "Check workflow files, and print all of their problems at once."),
 }
 _PLANNED = ("scaffold-items", "update-metadata")
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is used, so that `--help` is fast."""
+    """Imports a command's module when it is used; `--help` shows the table's texts, so that it is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -42,9 +60,13 @@ class _Commands(click.Group):
             ctx.fail(f"{cmd_name} is not supported yet; this version has {', '.join(_COMMANDS)}.")
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"stac_manager.cli.{_COMMANDS[cmd_name]}")
+        module = import_module(f"stac_manager.cli.{_COMMANDS[cmd_name].module}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.short_help) for name, entry in _COMMANDS.items()])
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         with _watched_output():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import click
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stac_manager.cli.common import Run, console, progress, shared_options
 from stac_manager.config import Workflow
+from stac_manager.cores import usable_cores
 from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, run_check
 from stac_manager.pipeline.state.manifest import all_stages
@@ -62,6 +63,7 @@ def rebuild_catalog(
         _tell(workflow, chosen, mode, partitions, allow_deletes=allow_deletes)
         return
     failed: list[str] = []
+    workers = workflow.processing.workers or usable_cores()
     missing, rejected = set(item_ids), dict[str, RejectedItem]()
     for collection, keys in chosen:
         chain = Chain.of(workflow, collection)
@@ -74,13 +76,18 @@ def rebuild_catalog(
         elif mode == "incremental":
             planner = SyncPlanner(chain, only=partitions or None, confirmed=allow_deletes)
             failed += run_work(
-                run, chain, sync(chain, allow_deletes=allow_deletes, planner=planner), told=planner.coverage
+                run,
+                chain,
+                sync(chain, allow_deletes=allow_deletes, planner=planner, workers=workers),
+                told=planner.coverage,
+                order=() if workers == 1 else keys[::-1],
             )
             run.summary.unchanged += _passed_over(run, chain, keys)
             ran = {partition for name, partition in run.ran if name == collection}
             run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
         else:
-            failed += run_work(run, chain, rebuild(chain, keys, allow_deletes=allow_deletes), len(keys))
+            work = rebuild(chain, keys, allow_deletes=allow_deletes, workers=workers)
+            failed += run_work(run, chain, work, len(keys), order=keys)
     for item_id in sorted(missing):
         unknown = RejectedItem(item_id, "NotFound", "the source does not have it", "raw_items", None)
         run.reject(_with_place(workflow, chosen, rejected.get(item_id, unknown), item_id))
@@ -169,6 +176,7 @@ def run_work(
     work: Iterator[PartitionResult],
     total: int | None = None,
     told: Callable[[], object] | None = None,
+    order: Sequence[str] = (),
 ) -> list[str]:
     """Run partitions, show and add up their results; returns a line for each failed partition.
 
@@ -178,6 +186,7 @@ def run_work(
         work: the results, as the partitions run.
         total: the number of partitions, if it is known.
         told: returns a text for the last line.
+        order: of the partitions in the table; others follow as they came.
     """
     failed = []
     results: dict[str, PartitionResult] = {}
@@ -194,7 +203,8 @@ def run_work(
             raise
         failed.append(str(error))
     table = Table(*_COLUMNS, title=Text(chain.collection))
-    for result in results.values():
+    places = {partition: place for place, partition in enumerate(order)}
+    for result in sorted(results.values(), key=lambda one: places.get(one.partition, len(places))):
         _add(run, result, table)
         _keep_failures(run, chain.storage, result)
     if table.row_count:

@@ -242,7 +242,7 @@ class Sync(Section):
 
 
 class Processing(Section):
-    """Limits for requests to the source."""
+    """Limits for requests to the source, and how many processes work."""
 
     concurrency: Annotated[int, Field(ge=1, le=64), NOT_BOOL] = 5
     """The greatest number of requests at the same time."""
@@ -258,6 +258,9 @@ class Processing(Section):
 
     page_size: Annotated[int, Field(ge=1, le=10_000), NOT_BOOL] | None = None
     """Items a page; without it, a number that suits the source."""
+
+    workers: Annotated[int, Field(ge=1, le=1000), NOT_BOOL] | None = None
+    """The number of processes of `rebuild-catalog` that run partitions side by side; without it, one for each core."""
 
 
 class Logging(Section):
@@ -311,7 +314,7 @@ class Workflow(Section):
     """How the catalog is kept up to date with its source."""
 
     processing: Processing = Field(default_factory=Processing)
-    """Limits for requests to the source."""
+    """Limits for requests to the source, and how many processes work."""
 
     logging: Logging = Field(default_factory=Logging)
     """The level and the file of the log."""

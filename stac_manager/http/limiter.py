@@ -12,18 +12,38 @@ import os
 import threading
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from stac_manager.errors import SourceError
 
-__all__ = ["HostLimiter", "limiter_for"]
+__all__ = ["HostLimiter", "Share", "limiter_for", "use_share"]
 
 log = logging.getLogger(__name__)
 
 _CALM = 1.0
 """Seconds in which several throttled requests count as one: a host throttles all current requests together."""
 
+_SETTLING = 0.01
+"""Seconds between two looks at the requests that are under way."""
+
 _USUAL_BOUND = 5
 """Requests at once to a host without a configured limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of each host's limits that is this process's own, if several processes of a run share them."""
+
+    number: int = 0
+    """Which part; counted from 0."""
+    parts: int = 1
+
+    def of(self, bound: int) -> int:
+        """This part of a number of requests. All parts add up to it, unless there are more parts than requests."""
+        return max(1, bound // self.parts + (self.number < bound % self.parts))
+
+
+_share = Share()
 
 
 class HostLimiter:
@@ -54,6 +74,11 @@ class HostLimiter:
         # reentrant: the garbage collector may end an abandoned coroutine, and so free a slot, at any time
         self._lock = threading.RLock()
         self.limit(concurrency, rate_limit)
+
+    @property
+    def allowed(self) -> int:
+        """Requests at once that this process may send."""
+        return _share.of(self.bound)
 
     def limit(self, concurrency: int | None, rate_limit: float | None) -> None:
         """Apply these limits from now on; None sets no limit."""
@@ -97,7 +122,7 @@ class HostLimiter:
             self._hand_on()
 
     def _hand_on(self) -> None:
-        while self._waiting and self.under_way < self.bound:
+        while self._waiting and self.under_way < self.allowed:
             turn = next(iter(self._waiting))
             loop = self._waiting.pop(turn)
             # skip waiters that were cancelled or whose event loop is closed
@@ -121,11 +146,12 @@ class HostLimiter:
                 return pause
             if self.rate is None:
                 return 0.0
-            self._tokens = min(_burst(self.rate), self._tokens + (now - self._filled_at) * self.rate)
+            rate = self.rate / _share.parts
+            self._tokens = min(_burst(rate), self._tokens + (now - self._filled_at) * rate)
             self._filled_at = now
             if self._tokens < 1:
                 # a little more, because with a coarse clock the bucket might still lack a token
-                return (1 - self._tokens) / self.rate + 0.001
+                return (1 - self._tokens) / rate + 0.001
             self._tokens -= 1
             return 0.0
 
@@ -201,3 +227,11 @@ def limiter_for(place: _Place, concurrency: int | None = None, rate_limit: float
     limiter = _limiters.get(place) or _limiters.setdefault(place, HostLimiter(place[1]))
     limiter.limit(concurrency, rate_limit)
     return limiter
+
+
+def use_share(share: Share) -> None:
+    """Use only this part of every host's limits from now on; returns when no more requests than that are under way."""
+    global _share
+    _share = share
+    while any(limiter.under_way > limiter.allowed for limiter in list(_limiters.values())):
+        time.sleep(_SETTLING)

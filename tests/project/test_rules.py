@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HELPERS = {
     "config",
+    "cores",
     "dedup",
     "disk_buffer",
     "errors",
@@ -27,6 +28,7 @@ HELPERS = {
     "quarantine",
     "registry",
     "scratch",
+    "standard_output",
     "storage",
     "times",
 }

@@ -1,13 +1,19 @@
-"""The changes that a sync check fetched from the source, kept on disk for the runs right after it."""
+"""The changes that a sync check fetched from the source, kept on disk for the runs right after it.
+
+The runs may be in other processes: the feed can be pickled, and its items stay in the temporary file of the sync check.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from stac_manager.dedup import BufferedItems
 from stac_manager.ingest import FetchFacts, IngestModule, Probe
 from stac_manager.items import Item, item_interval
 from stac_manager.partitioning import PartitionScheme
 from stac_manager.pipeline.state.manifest import Manifest
+from stac_manager.quarantine import RejectedItemBuffer
 from stac_manager.times import Window
 
 __all__ = ["ChangeFeed"]
@@ -23,7 +29,9 @@ class ChangeFeed:
     """
 
     def __init__(self, ingest: IngestModule, scheme: PartitionScheme, probes: dict[str, Probe]) -> None:
-        self._ingest, self._scheme, self._probes = ingest, scheme, probes
+        self._items: BufferedItems = ingest.items.reader
+        self._rejected_items: RejectedItemBuffer | None = ingest.rejected_items
+        self._scheme, self._probes = scheme, probes
         self._inside: dict[str, list[str]] = {}
         self._reaching: list[tuple[datetime, datetime, str]] = []
         """Items that searches may find in more than one window: on an edge, or with a range."""
@@ -53,7 +61,7 @@ class ChangeFeed:
 
     def holds(self, manifest: Manifest | None) -> bool:
         """Whether the changes of a partition can be merged: no other run has written it since they were fetched."""
-        if manifest is None or not self.is_readable or len(self._ingest.rejected_items):
+        if manifest is None or not self.is_readable or self._rejected():
             return False
         return self._known.get(manifest.partition) == manifest.content_hash
 
@@ -65,8 +73,15 @@ class ChangeFeed:
         """Pass on the items that a search of a partition's window would have found."""
         window = self._scheme.asked(partition)
         reaching = (item_id for start, end, item_id in self._reaching if _meets(start, end, window))
-        ingest.items.add(self._ingest.items.pick([*self._inside.get(partition, ()), *reaching]))
+        ingest.items.add(self._items.pick([*self._inside.get(partition, ()), *reaching]))
         return FetchFacts()
+
+    def _rejected(self) -> int:
+        return len(self._rejected_items) if self._rejected_items is not None else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        readable = self.is_readable and not self._rejected()
+        return {**self.__dict__, "_rejected_items": None, "is_readable": readable}
 
 
 def _meets(start: datetime, end: datetime, window: Window) -> bool:

@@ -13,7 +13,7 @@ from stac_manager.pipeline.stages.protocol import StageContext, StageRun
 from stac_manager.pipeline.state.manifest import Manifest
 from stac_manager.times import Window, parse_rfc3339, utc_now
 
-__all__ = ["run_raw_items", "since_of"]
+__all__ = ["ensure_full_compare", "run_raw_items", "since_of"]
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,20 @@ def run_raw_items(context: StageContext, run: StageRun) -> Manifest:
         return fetcher.unchanged(done)
     if run.mode == "changes" and (merged := _merge_changes(context, run, partition)):
         return merged
-    cycle = sync_state.ensure_full_compare(lambda: fetcher.scheme.keys(utc_now()), partial(_newest, context))
+    cycle = ensure_full_compare(context)
     done = fetcher.scan(partition, run.on_progress, allow_deletes=run.allow_deletes)
-    sync_state.compared([partition], cycle)
+    sync_state.scanned(partition, cycle)
     return done
+
+
+def ensure_full_compare(context: StageContext) -> str | None:
+    """Begin a full comparison if there is neither a watermark nor a full comparison; returns its newest update.
+
+    Raises:
+        SourceError: the source failed.
+    """
+    every = partial(context.fetcher.scheme.keys, utc_now())
+    return context.sync_state.ensure_full_compare(every, partial(_newest, context))
 
 
 def _merge_changes(context: StageContext, run: StageRun, partition: str) -> Manifest | None:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
 
+from stac_manager.errors import StorageError
 from stac_manager.pipeline.state.paths import collection_lock, sync_key
 from stac_manager.storage import Storage
 from stac_manager.times import format_rfc3339, parse_rfc3339, timestamp
 
-__all__ = ["SyncState", "SyncStateStore"]
+__all__ = ["ScannedPartition", "SyncState", "SyncStateStore"]
 
+log = logging.getLogger(__name__)
 
 _LAG = timedelta(hours=1)
+
+_COLLECTED_SECONDS = 5.0
+"""How long scanned partitions wait to be written together: each write takes the lock of the collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPartition:
+    """A partition that was scanned, for the sync state."""
+
+    partition: str
+    cycle: str | None
+    """The full comparison that had begun before, from `ensure_full_compare`."""
+    at: str
+    """When (RFC 3339)."""
 
 
 class SyncState(BaseModel):
@@ -47,8 +67,7 @@ class SyncState(BaseModel):
     """Requests that a large partition took beyond the budget; they are deducted from later budgets."""
 
 
-def _stamp(record: SyncState, partitions: Collection[str]) -> None:
-    now = timestamp()
+def _stamp(record: SyncState, partitions: Collection[str], now: str) -> None:
     for partition in partitions:
         before = record.compared_at.get(partition)
         if before is None or not timedelta(0) <= parse_rfc3339(now) - parse_rfc3339(before) < _LAG:
@@ -63,6 +82,11 @@ class SyncStateStore:
         self._asked_newest = False
         self.read_only = False
         """If True, nothing is written."""
+        self._collected: list[ScannedPartition] | None = None
+        self._collected_until = 0.0
+        self._one_at_a_time = threading.Lock()
+        self.pass_on: Callable[[ScannedPartition], None] | None = None
+        """Gets the scanned partitions instead, if another process writes them."""
 
     def load(self) -> SyncState:
         """The state; an empty one if the file is missing, damaged, or made for another source."""
@@ -119,16 +143,72 @@ class SyncStateStore:
         if not partitions:
             return self.load()
         with self.change() as record:
-            left = [one for one in record.round_left if not every or one in every]
-            if not left and not set(every).issubset(partitions):
-                left = list(every)
-            record.round_left = [one for one in left if one not in partitions]
-            _stamp(record, partitions)
-            if cycle is not None and record.full_compare_newest == cycle:
-                record.full_compare_left = [one for one in record.full_compare_left if one not in partitions]
-                if not record.full_compare_left:
-                    self._end_full_compare(record)
+            self._note(record, partitions, cycle, every, timestamp())
             return record
+
+    def scanned(self, partition: str, cycle: str | None) -> None:
+        """Record that a partition was scanned since `cycle` began; at once, or within `collecting` a little later."""
+        self.note_scanned(ScannedPartition(partition, cycle, timestamp()))
+
+    def note_scanned(self, scanned: ScannedPartition) -> None:
+        """The same, for a partition that another process has scanned. Any thread may call this."""
+        if self.pass_on:
+            self.pass_on(scanned)
+        elif self._collected is None:
+            with self.change() as record:
+                self._note(record, [scanned.partition], scanned.cycle, (), scanned.at)
+        else:
+            with self._one_at_a_time:
+                self._collected.append(scanned)
+            if time.monotonic() > self._collected_until:
+                self._write_collected()
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Within the block, scanned partitions are written together, every few seconds and at its end.
+
+        If the process is killed before that, later syncs compare these partitions again.
+        """
+        if self._collected is not None or self.pass_on:
+            yield
+            return
+        self._collected, self._collected_until = [], time.monotonic() + _COLLECTED_SECONDS
+        try:
+            yield
+        finally:
+            self._write_collected()
+            self._collected = None
+
+    def leave_full_compare(self) -> None:
+        """Do not ask the source for its newest update, because another process has asked already."""
+        self._asked_newest = True
+
+    def _write_collected(self) -> None:
+        with self._one_at_a_time:
+            collected, self._collected = self._collected or [], []
+            self._collected_until = time.monotonic() + _COLLECTED_SECONDS
+        if not collected:
+            return
+        try:
+            with self.change() as record:
+                for one in collected:
+                    self._note(record, [one.partition], one.cycle, (), one.at)
+        except StorageError as error:
+            log.warning("%s; the next syncs compare more partitions", error)
+
+    def _note(
+        self, record: SyncState, partitions: Collection[str], cycle: str | None, every: Sequence[str], now: str
+    ) -> None:
+        """Note compared partitions in a record."""
+        left = [one for one in record.round_left if not every or one in every]
+        if not left and not set(every).issubset(partitions):
+            left = list(every)
+        record.round_left = [one for one in left if one not in partitions]
+        _stamp(record, partitions, now)
+        if cycle is not None and record.full_compare_newest == cycle:
+            record.full_compare_left = [one for one in record.full_compare_left if one not in partitions]
+            if not record.full_compare_left:
+                self._end_full_compare(record)
 
     def forget_updated_filter(self) -> None:
         """Discard the test result after the source ignored the filter; the next sync check tests it again."""

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 
 from stac_manager.config import Workflow
-from stac_manager.errors import LedgerError, OutputError, SourceError, StacManagerError, StorageError, UsageError
+from stac_manager.errors import SourceError, UsageError
 from stac_manager.pipeline.chain import Chain
+from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
-from stac_manager.pipeline.checks import CheckOutcome, run_checks
 from stac_manager.pipeline.stages.protocol import Mode
-from stac_manager.pipeline.state.manifest import STAGES, Changes, Manifest, Stage
 from stac_manager.pipeline.state.marks import partitions_to_rescan
-from stac_manager.pipeline.state.totals import PartitionCounts, partition_counts
+from stac_manager.pipeline.sync.partition_run import (
+    PartitionProgress,
+    PartitionResult,
+    PartitionRun,
+    RunStage,
+    check_stage,
+    run_partition,
+)
 from stac_manager.pipeline.sync.planner import SyncPlanner
-from stac_manager.storage import Storage
+from stac_manager.pipeline.sync.worker_pool import WorkerPool, worker_count
 from stac_manager.times import utc_now
 
 __all__ = [
     "PartitionProgress",
     "PartitionResult",
+    "check_stage",
     "rebuild",
     "rescan_moved",
     "run_partitions",
@@ -36,25 +41,6 @@ log = logging.getLogger(__name__)
 
 _FAILURES_IN_A_ROW = 3  # then the source or the storage is down, and more partitions would fail too
 _MAX_RESCANS = 2  # of one partition; a source with one id twice would otherwise cause endless rescans
-
-
-@dataclass
-class PartitionResult:
-    """The result of a run of one partition."""
-
-    collection: str
-    partition: str
-    counts: PartitionCounts = field(default_factory=PartitionCounts)
-    changes: Changes = field(default_factory=Changes)
-    outcomes: dict[Stage, list[CheckOutcome]] = field(default_factory=dict)
-    manifests: dict[Stage, Manifest] = field(default_factory=dict)
-    error: StacManagerError | None = None
-    """Why the partition failed; its published files did not change."""
-
-    @property
-    def checks(self) -> list[CheckOutcome]:
-        """The checks of all stages."""
-        return [outcome for outcomes in self.outcomes.values() for outcome in outcomes]
 
 
 def select(
@@ -81,10 +67,6 @@ def select(
     return [(collection, chosen) for collection in workflow.collections if not collections or collection in collections]
 
 
-PartitionProgress = Callable[[str, Stage, int], None]
-"""Called with the partition, the stage, and the number of items that the stage has just handled."""
-
-
 def rebuild(
     chain: Chain,
     partitions: Sequence[str],
@@ -92,22 +74,25 @@ def rebuild(
     *,
     mode: Mode = "full",
     allow_deletes: bool = False,
+    workers: int = 1,
 ) -> Iterator[PartitionResult]:
-    """Run all stages and checks of each partition in turn; a partition that fails does not stop the others.
+    """Run all stages and checks of each partition; a partition that fails does not stop the others.
 
     Args:
         chain: of the collection.
-        partitions: names, in the order to run them.
-        on_progress: called with the progress of each stage.
+        partitions: names, in the order to start them.
+        on_progress: called with the progress of each stage; with several workers also from other threads.
         mode: how much is done again.
         allow_deletes: a person approved the deletions, however many they are.
+        workers: how many processes run partitions. This one is the first; the others build their chains from the
+            workflow. The results come in the order in which the partitions end.
 
     Raises:
         SourceError: three partitions in a row failed: the source, or the storage, is not available.
     """
-    work = ((partition, partial(chain.run, mode=mode, allow_deletes=allow_deletes)) for partition in partitions)
-    yield from run_partitions(chain, work, on_progress)
-    yield from rescan_moved(chain, on_progress)
+    runs = [PartitionRun(partition, mode, allow_deletes) for partition in partitions]
+    yield from _run(chain, runs, on_progress, workers)
+    yield from rescan_moved(chain, on_progress, workers=workers)
 
 
 def sync(
@@ -117,15 +102,17 @@ def sync(
     *,
     allow_deletes: bool = False,
     planner: SyncPlanner | None = None,
+    workers: int = 1,
 ) -> Iterator[PartitionResult]:
     """Bring a collection up to date with its source, by running its stale partitions only.
 
     Args:
         chain: of the collection.
         only: partitions to check; None for all.
-        on_progress: called with the progress of each stage.
+        on_progress: called with the progress of each stage; with several workers also from other threads.
         allow_deletes: a person approved the deletions, however many they are.
         planner: the sync check to run, for a caller that needs its results; it must not have run yet.
+        workers: how many processes run partitions, as for `rebuild`.
 
     Raises:
         SourceError: the source does not answer, or three partitions in a row failed.
@@ -135,15 +122,13 @@ def sync(
         stale_partitions = planner.plan(keep=stack)
         for stale in stale_partitions:
             log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
-        run = partial(chain.run, allow_deletes=allow_deletes, feed=planner.feed)
-        yield from run_partitions(
-            chain, ((one.partition, partial(run, mode=one.mode)) for one in stale_partitions), on_progress
-        )
-    yield from rescan_moved(chain, on_progress)
+        runs = [PartitionRun(one.partition, one.mode, allow_deletes) for one in stale_partitions]
+        yield from _run(chain, runs, on_progress, workers, planner.feed)
+    yield from rescan_moved(chain, on_progress, workers=workers)
     planner.confirm()
 
 
-def rescan_moved(chain: Chain, on_progress: PartitionProgress | None) -> Iterator[PartitionResult]:
+def rescan_moved(chain: Chain, on_progress: PartitionProgress | None, *, workers: int = 1) -> Iterator[PartitionResult]:
     """Scan the partitions that items have moved to or away from, each twice at most.
 
     A source may have an id twice, so without this limit the rescans might never end.
@@ -156,61 +141,52 @@ def rescan_moved(chain: Chain, on_progress: PartitionProgress | None) -> Iterato
         if not stale:
             return
         done.update(stale)
-        work = ((partition, partial(chain.run, mode="scan")) for partition in stale)
-        for result in run_partitions(chain, work, on_progress):
+        for result in _run(chain, [PartitionRun(partition, "scan") for partition in stale], on_progress, workers):
             if result.error:
                 done[result.partition] = _MAX_RESCANS
             yield result
 
 
 def run_partitions(
-    chain: Chain, work: Iterable[tuple[str, Callable[..., Manifest]]], on_progress: PartitionProgress | None
+    chain: Chain, work: Iterable[tuple[str, RunStage]], on_progress: PartitionProgress | None
 ) -> Iterator[PartitionResult]:
     """Run all stages and checks of each partition, each with its own function; publish the collection at the end."""
-    failures, published = 0, False
+    results = (run_partition(chain, partition, run, on_progress) for partition, run in work)
+    yield from _until_failures(chain, results, results.close)
+
+
+def _run(
+    chain: Chain,
+    runs: Sequence[PartitionRun],
+    on_progress: PartitionProgress | None,
+    workers: int,
+    feed: ChangeFeed | None = None,
+) -> Iterator[PartitionResult]:
+    """Run partitions in this process, or in several."""
+    count = worker_count(chain, runs, workers)
+    if count == 1:
+        yield from run_partitions(chain, ((run.partition, run.with_chain(chain, feed)) for run in runs), on_progress)
+        return
+    pool = WorkerPool(chain, runs, count, on_progress, feed)
+    yield from _until_failures(chain, pool.results(), pool.stop)
+
+
+def _until_failures(
+    chain: Chain, results: Generator[PartitionResult], stop: Callable[[], None]
+) -> Iterator[PartitionResult]:
+    """Pass results on; after three failures in a row, only those of partitions that run already."""
+    failures, published, stopped = 0, False, False
     try:
-        for partition, run in work:
-            result = PartitionResult(chain.collection, partition)
-            try:
-                with chain.locked(partition):
-                    _run_partition(chain, result, run, on_progress)
-                failures, published = 0, True
-            except (SourceError, StorageError, LedgerError, OutputError) as error:
-                result.error = error
-                failures += 1
-            yield result
-            if failures == _FAILURES_IN_A_ROW:
-                raise SourceError(f"{chain.collection}: stopped after {failures} partitions in a row failed")
+        with chain.sync_state.collecting(), closing(results):
+            for result in results:
+                failures = failures + 1 if result.error else 0
+                published = published or not result.error
+                yield result
+                if failures == _FAILURES_IN_A_ROW and not stopped:
+                    stopped = True
+                    stop()
+        if stopped:
+            raise SourceError(f"{chain.collection}: stopped after {_FAILURES_IN_A_ROW} partitions in a row failed")
     finally:
         if published:
             chain.publish_collection()
-
-
-def _run_partition(
-    chain: Chain, result: PartitionResult, run: Callable[..., Manifest], on_progress: PartitionProgress | None
-) -> None:
-    for stage in STAGES:
-
-        def report(count: int, total: int | None = None, /, *, stage: Stage = stage) -> None:
-            if on_progress:
-                on_progress(result.partition, stage, count)
-
-        manifest = result.manifests[stage] = run(stage, result.partition, report)
-        result.outcomes[stage] = check_stage(chain.storage, manifest)
-        if stage == "published":
-            result.changes = manifest.changes
-    result.counts = partition_counts(chain.storage, chain.collection, result.partition) or PartitionCounts()
-
-
-def check_stage(storage: Storage, manifest: Manifest) -> list[CheckOutcome]:
-    """Every check of a stage.
-
-    Raises:
-        LedgerError: a blocking check failed.
-    """
-    outcomes = run_checks(storage, manifest)
-    for outcome in outcomes:
-        if outcome.blocking and not outcome.passed:
-            stage_partition = f"{manifest.collection} {manifest.partition} {manifest.stage}"
-            raise LedgerError(f"{stage_partition}: {outcome.name} failed: {outcome.description}")
-    return outcomes
