@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _LAG = timedelta(hours=1)
 
 _COLLECTED_SECONDS = 5.0
-"""How long scanned partitions wait to be written together: each write takes the lock of the collection."""
+"""How long changes wait to be written together: each write takes a lock, or calls to a bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,10 @@ class SyncState(BaseModel):
     """Requests that a large partition took beyond the budget; they are deducted from later budgets."""
 
 
+Change = Callable[[SyncState], None]
+"""Changes the state in place."""
+
+
 def _stamp(record: SyncState, partitions: Collection[str], now: str) -> None:
     for partition in partitions:
         before = record.compared_at.get(partition)
@@ -82,34 +86,86 @@ class SyncStateStore:
         self._asked_newest = False
         self.read_only = False
         """If True, nothing is written."""
-        self._collected: list[ScannedPartition] | None = None
-        self._collected_until = 0.0
-        self._one_at_a_time = threading.Lock()
+        self._queued: list[Change] | None = None
+        """Changes that are not written yet; None if each is written at once."""
+        self._record = SyncState(made_for=made_for)
+        """The state with the queued changes, while changes are collected."""
+        self._write_at = 0.0
+        self._one_at_a_time = threading.RLock()
         self.pass_on: Callable[[ScannedPartition], None] | None = None
         """Gets the scanned partitions instead, if another process writes them."""
 
     def load(self) -> SyncState:
         """The state; an empty one if the file is missing, damaged, or made for another source."""
-        data = self._storage.get(sync_key(self._collection))
+        with self._one_at_a_time:
+            if self._queued is not None:
+                return self._record.model_copy(deep=True)
+        return self._decoded(self._storage.get_seen(sync_key(self._collection)))
+
+    def _decoded(self, data: bytes | None) -> SyncState:
         try:
             record = SyncState.model_validate_json(data) if data else None
         except ValidationError:
             record = None
         return record if record and record.made_for == self._made_for else SyncState(made_for=self._made_for)
 
-    @contextmanager
-    def change(self) -> Iterator[SyncState]:
-        """The state, for changes; it is written at the end of the block if it has changed."""
+    def change(self, change: Change) -> SyncState:
+        """Change the state, at once, or within `collecting` a little later; returns the changed state.
+
+        `change` may be called again, with the state as another run has left it.
+        """
         if self.read_only:
-            yield self.load()
-            return
-        with self._storage.lock(collection_lock(self._collection)):
-            self._storage.remove_orphans(sync_key(self._collection))
             record = self.load()
-            yield record
-            data = orjson.dumps(record.model_dump(exclude_defaults=True), option=orjson.OPT_INDENT_2) + b"\n"
-            if self._storage.get(sync_key(self._collection)) != data:
-                self._storage.put(sync_key(self._collection), data)
+            change(record)
+            return record
+        with self._one_at_a_time:
+            if self._queued is None:
+                return self._write([change])
+            change(self._record)
+            self._queued.append(change)
+            if time.monotonic() > self._write_at:
+                self._write_queued()
+            return self._record.model_copy(deep=True)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Within the block, changes are written together, every few seconds and at its end.
+
+        If the process is killed before that, the next syncs do more.
+        """
+        if self._queued is not None or self.pass_on:
+            yield
+            return
+        self._record = self.load()
+        self._queued, self._write_at = [], time.monotonic() + _COLLECTED_SECONDS
+        try:
+            yield
+        finally:
+            with self._one_at_a_time:
+                self._write_queued()
+                self._queued = None
+
+    def _write_queued(self) -> None:
+        queued, self._queued = self._queued or [], []
+        self._write_at = time.monotonic() + _COLLECTED_SECONDS
+        try:
+            if queued:
+                self._record = self._write(queued)
+        except StorageError as error:
+            log.warning("%s; the next syncs do more", error)
+
+    def _write(self, changes: Sequence[Change]) -> SyncState:
+        record = self._record
+
+        def changed(before: bytes | None) -> bytes:
+            nonlocal record
+            record = self._decoded(before)
+            for change in changes:
+                change(record)
+            return orjson.dumps(record.model_dump(exclude_defaults=True), option=orjson.OPT_INDENT_2) + b"\n"
+
+        self._storage.update(sync_key(self._collection), changed, collection_lock(self._collection))
+        return record
 
     def ensure_full_compare(
         self, partitions: Callable[[], Sequence[str]], newest: Callable[[], datetime | None]
@@ -128,9 +184,12 @@ class SyncStateStore:
 
     def begin_full_compare(self, partitions: Sequence[str], newest: datetime) -> None:
         """Begin a full comparison, if none has begun."""
-        with self.change() as record:
+
+        def begin(record: SyncState) -> None:
             if record.watermark is None and record.full_compare_newest is None:
                 record.full_compare_newest, record.full_compare_left = format_rfc3339(newest), list(partitions)
+
+        self.change(begin)
 
     def compared(self, partitions: Collection[str], cycle: str | None, every: Sequence[str] = ()) -> SyncState:
         """Record that some partitions were scanned or compared since `cycle` began; returns the new state.
@@ -142,9 +201,8 @@ class SyncStateStore:
         """
         if not partitions:
             return self.load()
-        with self.change() as record:
-            self._note(record, partitions, cycle, every, timestamp())
-            return record
+        now = timestamp()
+        return self.change(lambda record: self._note(record, partitions, cycle, every, now))
 
     def scanned(self, partition: str, cycle: str | None) -> None:
         """Record that a partition was scanned since `cycle` began; at once, or within `collecting` a little later."""
@@ -154,47 +212,12 @@ class SyncStateStore:
         """The same, for a partition that another process has scanned. Any thread may call this."""
         if self.pass_on:
             self.pass_on(scanned)
-        elif self._collected is None:
-            with self.change() as record:
-                self._note(record, [scanned.partition], scanned.cycle, (), scanned.at)
         else:
-            with self._one_at_a_time:
-                self._collected.append(scanned)
-            if time.monotonic() > self._collected_until:
-                self._write_collected()
-
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Within the block, scanned partitions are written together, every few seconds and at its end.
-
-        If the process is killed before that, later syncs compare these partitions again.
-        """
-        if self._collected is not None or self.pass_on:
-            yield
-            return
-        self._collected, self._collected_until = [], time.monotonic() + _COLLECTED_SECONDS
-        try:
-            yield
-        finally:
-            self._write_collected()
-            self._collected = None
+            self.change(lambda record: self._note(record, [scanned.partition], scanned.cycle, (), scanned.at))
 
     def leave_full_compare(self) -> None:
         """Do not ask the source for its newest update, because another process has asked already."""
         self._asked_newest = True
-
-    def _write_collected(self) -> None:
-        with self._one_at_a_time:
-            collected, self._collected = self._collected or [], []
-            self._collected_until = time.monotonic() + _COLLECTED_SECONDS
-        if not collected:
-            return
-        try:
-            with self.change() as record:
-                for one in collected:
-                    self._note(record, [one.partition], one.cycle, (), one.at)
-        except StorageError as error:
-            log.warning("%s; the next syncs compare more partitions", error)
 
     def _note(
         self, record: SyncState, partitions: Collection[str], cycle: str | None, every: Sequence[str], now: str
@@ -212,14 +235,24 @@ class SyncStateStore:
 
     def forget_updated_filter(self) -> None:
         """Discard the test result after the source ignored the filter; the next sync check tests it again."""
-        with self.change() as record:
-            record.updated_filter = None
+        self.set_updated_filter(None)
+
+    def set_updated_filter(self, found: str | None) -> None:
+        """Record how the source filters by `updated`."""
+
+        def set_filter(record: SyncState) -> None:
+            record.updated_filter = found
+
+        self.change(set_filter)
 
     def advance(self, newest: datetime) -> None:
         """Set the watermark: all changes up to this instant are merged."""
-        with self.change() as record:
+
+        def advance(record: SyncState) -> None:
             if record.watermark is None or parse_rfc3339(record.watermark) < newest:
                 record.watermark = format_rfc3339(newest)
+
+        self.change(advance)
 
     @staticmethod
     def _end_full_compare(record: SyncState) -> None:
