@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from stac_manager.errors import StorageError
+from stac_manager.items import content_hash
 from stac_manager.pipeline.state.manifest import Manifest, StagePartition, all_stages
 from stac_manager.pipeline.state.marks import mark_new_ids, put_rescan_mark
 from stac_manager.pipeline.state.paths import new_id_marks_folder, partition_lock, rescan_mark
@@ -61,7 +62,7 @@ def _not_yet_published(storage: Storage, collection: str, target: str, ids: set[
         fetched, settled = ids, set()
     missing = ids - settled
     if missing & fetched:
-        mark_new_ids(storage, collection, target)
+        mark_new_ids(storage, collection, target, content_hash(sorted(missing & fetched)))
     marked = storage.size(rescan_mark(collection, target)) is not None
     unread = missing - fetched if marked else missing - fetched - asked
     if unread and not marked:

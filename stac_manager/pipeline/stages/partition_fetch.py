@@ -339,7 +339,7 @@ class PartitionFetcher:
     def _mark_new_ids(self, manifest: Manifest) -> None:
         """Mark the partition if it got new ids: another partition may have them, if their items have moved."""
         if manifest.changes.added:
-            mark_new_ids(self.storage, self.collection, manifest.partition)
+            mark_new_ids(self.storage, self.collection, manifest.partition, manifest.content_hash)
 
 
 def _written(out: StageWriter, name: str, lines: Iterable[bytes]) -> Any:

@@ -19,12 +19,12 @@ __all__ = [
 ]
 
 
-def mark_new_ids(storage: Storage, collection: str, partition: str) -> None:
+def mark_new_ids(storage: Storage, collection: str, partition: str, content_hash: str) -> None:
     """Mark a partition that got new ids: another partition may have them, if their items have moved.
 
-    Each mark has a name of its own, so that who removes a mark cannot remove a later one.
+    The mark has the name of the generation, so that who removes a mark does not remove that of a later generation.
     """
-    storage.put(f"{new_id_marks_folder(collection)}/{partition}/{uuid.uuid4().hex}", b"")
+    _put(storage, f"{new_id_marks_folder(collection)}/{partition}/{content_hash[:16]}")
 
 
 def put_rescan_mark(storage: Storage, collection: str, partition: str) -> None:

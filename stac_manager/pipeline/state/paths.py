@@ -18,6 +18,7 @@ __all__ = [
     "partition_folders",
     "partition_lock",
     "publish_intent",
+    "published_folder",
     "quarantine_key",
     "rescan_mark",
     "source_collection_key",
@@ -31,6 +32,11 @@ CATALOG_KEY = "published/catalog.json"
 def collection_key(collection: str) -> str:
     """The published STAC Collection."""
     return f"published/{safe_name(collection)}/collection.json"
+
+
+def published_folder(collection: str, partition: str) -> str:
+    """Where the files of a partition in the usual format begin."""
+    return f"published/{safe_name(collection)}/items/{partition}"
 
 
 def quarantine_key(collection: str, partition: str) -> str:

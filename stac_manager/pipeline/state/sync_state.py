@@ -245,6 +245,15 @@ class SyncStateStore:
 
         self.change(set_filter)
 
+    def set_cursors(self, **values: str | int | None) -> None:
+        """Record where the next sync check continues: members of the state by their names."""
+
+        def set_values(record: SyncState) -> None:
+            for name, value in values.items():
+                setattr(record, name, value)
+
+        self.change(set_values)
+
     def advance(self, newest: datetime) -> None:
         """Set the watermark: all changes up to this instant are merged."""
 

@@ -11,17 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from stac_manager.errors import FilterIgnoredError, SourceError
 from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, Probe, is_surely_found, target_partition
-from stac_manager.items import content_hash, loads_exactly, safe_name
+from stac_manager.items import content_hash, loads_exactly
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.stages.protocol import Mode
+from stac_manager.pipeline.state.manifest_cache import load_manifests, store_manifests
+from stac_manager.pipeline.state.paths import after_blobs, blobs_folder, published_folder, state_folder
 from stac_manager.pipeline.state.stage_files import read_index, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncState
 from stac_manager.pipeline.sync.comparison import differs
@@ -114,19 +116,38 @@ class SyncPlanner:
             SourceError: the source does not answer, and no stale partition was found.
             StorageError: a file cannot be read or written.
         """
-        self._find_unfinished()
-        try:
-            self._read_change_feed(keep)
-            self._probe_windows()
-            self._compare()
-        except TimeoutError:
-            log.info("%s: the sync check took too long; the next one continues", self._chain.collection)
-        except SourceError:
-            if not self.found:
-                raise
-        if not self._dry:
-            self.confirm()
+        chain = self._chain
+        with chain.sync_state.collecting(), self._looked_at():
+            self._find_unfinished()
+            try:
+                self._read_change_feed(keep)
+                self._probe_windows()
+                self._compare()
+            except TimeoutError:
+                log.info("%s: the sync check took too long; the next one continues", chain.collection)
+            except SourceError:
+                if not self.found:
+                    raise
+            if not self._dry:
+                self.confirm()
         return [self.found[key] for key in reversed(self._keys) if key in self.found]
+
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        """Read the state of the collection from a bucket with few calls: its keys by listing, its manifests at once."""
+        storage, collection = self._chain.storage, self._chain.collection
+        folder = state_folder(collection)
+        after = after_blobs(collection) if len(self._keys) > CHECKED_EACH_TIME else ""
+        with ExitStack() as listings:
+            listings.enter_context(storage.listed(folder, after=after, root=folder))
+            stored = load_manifests(storage, collection)
+            if after and (last := self._chain.sync_state.load().state_cursor):
+                # the files of a part of the partitions, in turn
+                for name in (blobs_folder(collection, last), published_folder(collection, last)):
+                    listings.enter_context(storage.listed_from(name.rpartition("/")[0], name))
+            yield
+            if not self._dry:
+                store_manifests(storage, collection, stored)
 
     def confirm(self) -> None:
         """Move the watermark to the newest change, if all fetched changes are merged."""
@@ -156,7 +177,8 @@ class SyncPlanner:
         chain = self._chain
         if not self._dry:
             mark_moved(chain.storage, chain.collection)
-        there = set(chain.storage.list(f"stages/{safe_name(chain.collection)}"))
+        after = after_blobs(chain.collection)
+        there = set(chain.storage.list(state_folder(chain.collection), after=after))
         if not self._running and not self._dry:
             republish_documents(chain, there)
         for partition, mode, reason in find_unfinished(chain, self._keys, there, approved=self._confirmed):
@@ -201,8 +223,8 @@ class SyncPlanner:
                 asyncio.wait_for(self._chain.source.detect_updated_filter(self._chain.all_time()), self._seconds_left)
             )
             self.requests += 1
-            with self._chain.sync_state.change() as record:
-                record.updated_filter = found
+            self._chain.sync_state.set_updated_filter(found)
+            record.updated_filter = found
         return record.updated_filter not in (None, NO_FILTER)
 
     def _note_change(self, feed: ChangeFeed, item_id: str, line: bytes) -> None:
@@ -248,8 +270,7 @@ class SyncPlanner:
             last = partition
         else:
             return  # all of them were probed
-        with self._chain.sync_state.change() as record:
-            record.probe_cursor = last
+        self._chain.sync_state.set_cursors(probe_cursor=last)
 
     def _probe_window(self, partition: str) -> None:
         if self._probe(partition) is None or self._reads_source(partition):
@@ -293,8 +314,7 @@ class SyncPlanner:
         self.requests += used
         self._last_compared = last
         if (last, budget_overrun) != (record.compared, record.budget_overrun):
-            with chain.sync_state.change() as record:
-                record.compared, record.budget_overrun = last, budget_overrun
+            chain.sync_state.set_cursors(compared=last, budget_overrun=budget_overrun)
 
     def coverage(self) -> Coverage:
         """How much of the collection was compared item by item in this round, and how long ago."""

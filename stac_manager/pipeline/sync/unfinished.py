@@ -12,7 +12,7 @@ from stac_manager.errors import StorageError
 from stac_manager.items import safe_name
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.stages.protocol import Mode
-from stac_manager.pipeline.state.manifest import STAGES
+from stac_manager.pipeline.state.manifest import STAGES, all_stages
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,
     collection_key,
@@ -43,6 +43,8 @@ def find_unfinished(
         approved: a person approved deletions, so partitions with pending deletions are stale.
     """
     closely = _read_closely(chain, partitions)
+    places = (place for key in sorted(closely) for place in all_stages(chain.collection, key))
+    chain.storage.fetch(place.manifest_key for place in places)
     for partition in partitions:
         manifests = [chain.stage_partition(stage, partition).manifest_key for stage in STAGES]
         if manifests[0] not in there:
@@ -64,8 +66,7 @@ def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
         return latest
     turn = in_a_circle(older, chain.sync_state.load().state_cursor)[:CHECKED_EACH_TIME]
     if len(older) > CHECKED_EACH_TIME:
-        with chain.sync_state.change() as state:
-            state.state_cursor = turn[-1]
+        chain.sync_state.set_cursors(state_cursor=turn[-1])
     return latest.union(turn)
 
 
