@@ -192,7 +192,7 @@ class LeaseObject:
         its own first write, and some stores ignore the condition.
         """
         version = self._put(content, mode)
-        if version and self.is_conditional:
+        if version and self.test_conditions(content):
             return version
         found = self.read()
         return found[1] if found and found[0] == content else None

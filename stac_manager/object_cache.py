@@ -65,6 +65,8 @@ class ObjectCache:
         self._listings: list[Listing] = []
         self._content: dict[str, tuple[str, bytes | None]] = {}
         self._hints: dict[str, dict[str, Entry]] = {}
+        self.new_folders: set[str] = set()
+        """Folders that had nothing but locks when they were first listed."""
 
     @contextmanager
     def listing(
@@ -115,7 +117,13 @@ class ObjectCache:
 
     def saw_small(self, folder: str, entries: dict[str, Entry]) -> None:
         """Note everything below a small folder, whose name ends in `/`."""
+        if folder not in self._hints and not any("/locks/" not in key for key in entries):
+            self.new_folders.add(folder)
         self._hints[folder] = dict(entries)
+
+    def seen_below(self, folder: str) -> dict[str, Entry] | None:
+        """Everything below a small folder when it was last listed, with what this process has changed since."""
+        return dict(self._hints[folder]) if folder in self._hints else None
 
     def remember(self, key: str, e_tag: str | None, content: bytes) -> None:
         """Keep content, if it is small."""
@@ -169,17 +177,16 @@ class ObjectCache:
         return next(filter(None, found), None)
 
     def place_for(self, key: str) -> Path | None:
-        """Where to put a local copy that can be used again; None if no listing covers the key."""
-        listing = self._listing_of(key)
+        """Where to put a local copy that can be used again; None outside of listings."""
+        listing = self._listing_of(key) or (self._listings[-1] if self._listings else None)
         if listing is None:
             return None
         return listing.scratch / f"{uuid.uuid4().hex}{''.join(Path(key).suffixes[-2:])}"
 
     def keep_file(self, key: str, path: Path) -> None:
         """Use a local copy that was made at `place_for`."""
-        listing = self._listing_of(key)
-        if listing:
-            listing.files[key] = path
+        listing = self._listing_of(key) or self._listings[-1]
+        listing.files[key] = path
 
     def _keep_copy(self, key: str, path: Path) -> None:
         """Keep a copy of a file that was written, while a listing is used: then nothing else writes what this does."""

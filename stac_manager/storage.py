@@ -91,7 +91,9 @@ class Storage:
                 result = obstore.put(self._store, key, content)
                 self.cache.wrote(key, result["e_tag"], size, content)
 
-    def update(self, key: str, change: Callable[[bytes | None], bytes | None], lock: str) -> None:
+    def update(
+        self, key: str, change: Callable[[bytes | None], bytes | None], lock: str, *, is_new: bool = False
+    ) -> None:
         """Change a document that other runs change too, without losing a change of theirs.
 
         In a local folder this holds a lock. An object store writes only if the object has not changed since it was
@@ -101,6 +103,7 @@ class Storage:
             key: of the document.
             change: the new content for the present one; None where there is no document. It may be called again.
             lock: the key of the lock.
+            is_new: there is probably no such document yet, so it is not worth a call to look.
 
         Raises:
             StorageError: the document cannot be read or written, or others change it all the time.
@@ -115,7 +118,7 @@ class Storage:
                 elif after is not None and after != before:
                     self.put(key, after)
             return
-        e_tag, before = self.cache.last_seen(key) or self._read(key)
+        e_tag, before = self.cache.last_seen(key) or (("", None) if is_new else self._read(key))
         for _ in range(_TRIES):
             after = change(before)
             if after == before or self._replace(key, e_tag, after):
@@ -255,7 +258,15 @@ class Storage:
             return sorted(str(meta["path"]) for batch in found for meta in batch)
 
     @contextmanager
-    def listed(self, *folders: str, after: str = "", root: str | None = None, fresh: bool = False) -> Iterator[None]:
+    def listed(
+        self,
+        *folders: str,
+        after: str = "",
+        root: str | None = None,
+        only: bool = False,
+        fresh: bool = False,
+        seen: bool = False,
+    ) -> Iterator[None]:
         """Answer from one look at some folders what they hold, until the end of the block; local folders are asked.
 
         Use it under a lock that keeps other writers out, or where the state at the start of the block is what counts.
@@ -264,15 +275,17 @@ class Storage:
             folders: the folders.
             after: only keys that sort after this one.
             root: a folder above all of them; if it is small, one LIST of it is cheaper than one for each folder.
+            only: others may change the rest of `root` meanwhile.
             fresh: look again, even within a block that has looked.
+            seen: the last look at `root` is good enough, with what this process has written since.
         """
         prefixes = [f"{folder}/" for folder in folders]
         if self._local or (not fresh and self.cache.covers_all(prefixes, after)):
             yield
             return
-        entries = self._small(root) if root else None
+        entries = (seen and self.cache.seen_below(f"{root}/")) or (self._small(root) if root else None)
         if entries is not None:
-            after = ""
+            prefixes, after = prefixes if only else [f"{root}/"], ""
         else:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 found = pool.map(partial(self._entries, after=after), folders)
@@ -292,6 +305,10 @@ class Storage:
         until = max(entries) if len(page) >= _PAGE else ""
         with self.cache.listing([f"{folder}/"], entries, after=after, until=until):
             yield
+
+    def was_empty(self, folder: str) -> bool:
+        """Whether a bucket had nothing but locks below a folder when this process looked there first."""
+        return f"{folder}/" in self.cache.new_folders
 
     def is_absent(self, key: str) -> bool:
         """Whether a listing shows that there is no such key."""

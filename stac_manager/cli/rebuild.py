@@ -14,7 +14,6 @@ from stac_manager.config import Workflow
 from stac_manager.cores import usable_cores
 from stac_manager.errors import StacManagerError, UsageError
 from stac_manager.pipeline import Chain, Changes, CheckOutcome, read_rejected, run_check
-from stac_manager.pipeline.state.manifest import all_stages
 from stac_manager.pipeline.sync import SyncPlanner
 from stac_manager.pipeline.sync.runs import PartitionResult, rebuild, select, sync
 from stac_manager.pipeline.sync.targeted import fetch_items_into, locate, published_in
@@ -75,16 +74,13 @@ def rebuild_catalog(
             failed += run_work(run, chain, fetch_items_into(chain, targets), len(targets))
         elif mode == "incremental":
             planner = SyncPlanner(chain, only=partitions or None, confirmed=allow_deletes)
-            failed += run_work(
-                run,
-                chain,
-                sync(chain, allow_deletes=allow_deletes, planner=planner, workers=workers),
-                told=planner.coverage,
-                order=() if workers == 1 else keys[::-1],
-            )
-            run.summary.unchanged += _passed_over(run, chain, keys)
-            ran = {partition for name, partition in run.ran if name == collection}
-            run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, keys) if key not in ran]
+            work = sync(chain, allow_deletes=allow_deletes, planner=planner, workers=workers)
+            with planner.looked_at():
+                order = () if workers == 1 else keys[::-1]
+                failed += run_work(run, chain, work, told=planner.coverage, order=order)
+                others = [key for key in keys if (collection, key) not in run.ran]
+                run.summary.unchanged += _published_items(chain, others)
+                run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, others)]
         else:
             work = rebuild(chain, keys, allow_deletes=allow_deletes, workers=workers)
             failed += run_work(run, chain, work, len(keys), order=keys)
@@ -116,16 +112,10 @@ def _with_place(
     return rejection
 
 
-def _passed_over(run: Run, chain: Chain, keys: list[str]) -> int:
+def _published_items(chain: Chain, partitions: list[str]) -> int:
     """The number of items in partitions that were up to date and did not run."""
-    stage_partitions = (
-        chain.stage_partition("published", key) for key in keys if (chain.collection, key) not in run.ran
-    )
-    return sum(
-        manifest.ledger.passed
-        for stage_partition in stage_partitions
-        if (manifest := stage_partition.read(chain.storage))
-    )
+    manifests = (chain.stage_partition("published", key).read(chain.storage) for key in partitions)
+    return sum(manifest.ledger.passed for manifest in manifests if manifest)
 
 
 def _check_usage(mode: str, named: bool, items: bool) -> None:
@@ -257,8 +247,7 @@ def _add(run: Run, result: PartitionResult, table: Table) -> None:
 def _keep_failures(run: Run, storage: Storage, result: PartitionResult) -> None:
     if result.error:
         return
-    places = all_stages(result.collection, result.partition)
-    records = (record for place in places for record in read_rejected(storage, place.read(storage)))
+    records = (record for manifest in result.manifests.values() for record in read_rejected(storage, manifest))
     for record in records:
         run.summary.failed += 1
         run.keep_failure(record)

@@ -57,6 +57,8 @@ class Chain:
     source: Source
     schemas: SchemaStore
     _code_versions: dict[Stage, str] = field(default_factory=dict, repr=False)
+    _looked: set[str] = field(default_factory=set, repr=False)
+    """Locked partitions whose state is known."""
 
     @classmethod
     def of(cls, workflow: Workflow, collection: str) -> Chain:
@@ -121,8 +123,16 @@ class Chain:
     @contextmanager
     def _looked_at(self, partition: str) -> Iterator[None]:
         """Read the state of a locked partition from a bucket at once; nobody else changes it."""
+        if partition in self._looked:
+            yield
+            return
         folders = partition_folders(self.collection, partition)
-        with self.storage.listed(*folders, root=state_folder(self.collection)):
+        with ExitStack() as opened:
+            opened.enter_context(
+                self.storage.listed(*folders, root=state_folder(self.collection), only=True, fresh=True)
+            )
+            self._looked.add(partition)
+            opened.callback(self._looked.discard, partition)
             self.storage.fetch(place.manifest_key for place in all_stages(self.collection, partition))
             yield
 

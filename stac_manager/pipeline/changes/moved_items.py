@@ -157,14 +157,14 @@ def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
 
 def _pairs_sharing_ids(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:
     """Pairs of partitions that have an id in common."""
+    if len(manifests) < 2:
+        return set()
     hashes, numbers = [], []
-    partitions = list(manifests) if len(manifests) > 1 else []
+    partitions = list(manifests)
     for number, manifest in enumerate(manifests.values()):
         ids = np.fromiter((hash(item_id) for item_id, _ in read_index(storage, manifest)), dtype=np.int64)
         hashes.append(ids)
         numbers.append(np.full(len(ids), number, dtype=np.int32))
-    if len(hashes) < 2:
-        return set()
     every, owner = np.concatenate(hashes), np.concatenate(numbers)
     order = np.argsort(every, kind="stable")
     every, owner = every[order], owner[order]

@@ -79,7 +79,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     with storage.local_lock(lock):
         for key in (source_collection_key(collection), sync_key(collection)):
             storage.remove_orphans(key)
-        storage.update(collection_key(collection), document, lock)
+        storage.update(collection_key(collection), document, lock, is_new=storage.was_empty(state_folder(collection)))
         publish_catalog(storage, workflow)
         storage.delete(*dirty_marks)
     return stale
@@ -191,7 +191,8 @@ def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
         document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
         return _encoded(document)
 
-    storage.update(CATALOG_KEY, catalog, catalog_lock())
+    is_new = all(storage.was_empty(state_folder(collection)) for collection in workflow.collections)
+    storage.update(CATALOG_KEY, catalog, catalog_lock(), is_new=is_new)
     return document
 
 

@@ -15,7 +15,15 @@ import pyarrow as pa
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
 from stac_manager.items import HashedItem, dumps
-from stac_manager.pipeline.state.manifest import Changes, FileRef, Ledger, Manifest, PublishedFile, StagePartition
+from stac_manager.pipeline.state.manifest import (
+    STAGES,
+    Changes,
+    FileRef,
+    Ledger,
+    Manifest,
+    PublishedFile,
+    StagePartition,
+)
 from stac_manager.pipeline.state.paths import blobs_folder, partition_lock
 from stac_manager.pipeline.state.stage_files import (
     assemble_quarantine,
@@ -202,9 +210,15 @@ class StageWriter:
         if self.storage.get(self.stage_partition.manifest_key) != data:
             self.storage.put(self.stage_partition.manifest_key, data)
         others = other_manifests(self.storage, manifest)
-        if manifest.rejected or self.previous is not None:
+        if self._may_have_quarantine(manifest, others):
             assemble_quarantine(self.storage, manifest, others)
         self.storage.delete(*orphaned_files(self.storage, manifest, others))
+
+    def _may_have_quarantine(self, manifest: Manifest, others: Iterable[Manifest]) -> bool:
+        """Whether there may be a quarantine file, or must be one; to remove a file from a bucket costs a call."""
+        before = [self.previous] if self.previous else []
+        again = manifest.stage == STAGES[-1] or not self.storage.is_bucket
+        return any(one.rejected for one in (manifest, *others, *before)) or (again and self.previous is not None)
 
 
 def _sha256(path: Path) -> str:

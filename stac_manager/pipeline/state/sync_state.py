@@ -88,8 +88,8 @@ class SyncStateStore:
         """If True, nothing is written."""
         self._queued: list[Change] | None = None
         """Changes that are not written yet; None if each is written at once."""
-        self._record = SyncState(made_for=made_for)
-        """The state with the queued changes, while changes are collected."""
+        self._record: SyncState | None = None
+        """The state with the queued changes, while changes are collected; None until it is needed."""
         self._write_at = 0.0
         self._one_at_a_time = threading.RLock()
         self.pass_on: Callable[[ScannedPartition], None] | None = None
@@ -98,9 +98,12 @@ class SyncStateStore:
     def load(self) -> SyncState:
         """The state; an empty one if the file is missing, damaged, or made for another source."""
         with self._one_at_a_time:
-            if self._queued is not None:
+            if self._queued is not None and self._record is not None:
                 return self._record.model_copy(deep=True)
-        return self._decoded(self._storage.get_seen(sync_key(self._collection)))
+            record = self._decoded(self._storage.get_seen(sync_key(self._collection)))
+            if self._queued is not None:
+                self._record = record.model_copy(deep=True)
+            return record
 
     def _decoded(self, data: bytes | None) -> SyncState:
         try:
@@ -121,11 +124,13 @@ class SyncStateStore:
         with self._one_at_a_time:
             if self._queued is None:
                 return self._write([change])
-            change(self._record)
+            record = self.load()
+            change(record)
+            self._record = record.model_copy(deep=True)
             self._queued.append(change)
             if time.monotonic() > self._write_at:
                 self._write_queued()
-            return self._record.model_copy(deep=True)
+            return record
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -136,14 +141,13 @@ class SyncStateStore:
         if self._queued is not None or self.pass_on:
             yield
             return
-        self._record = self.load()
-        self._queued, self._write_at = [], time.monotonic() + _COLLECTED_SECONDS
+        self._record, self._queued, self._write_at = None, [], time.monotonic() + _COLLECTED_SECONDS
         try:
             yield
         finally:
             with self._one_at_a_time:
                 self._write_queued()
-                self._queued = None
+                self._record, self._queued = None, None
 
     def _write_queued(self) -> None:
         queued, self._queued = self._queued or [], []
@@ -155,7 +159,7 @@ class SyncStateStore:
             log.warning("%s; the next syncs do more", error)
 
     def _write(self, changes: Sequence[Change]) -> SyncState:
-        record = self._record
+        record = SyncState(made_for=self._made_for)
 
         def changed(before: bytes | None) -> bytes:
             nonlocal record

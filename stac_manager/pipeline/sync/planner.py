@@ -100,6 +100,7 @@ class SyncPlanner:
         self.feed: ChangeFeed | None = None
         """The fetched changes, if the caller keeps them."""
         self._feed_known = False
+        self._is_looked_at = False
         self._compared: list[str] = []
         self._after_comparing: SyncState | None = None
         self._last_compared: str | None = None
@@ -117,7 +118,7 @@ class SyncPlanner:
             StorageError: a file cannot be read or written.
         """
         chain = self._chain
-        with chain.sync_state.collecting(), self._looked_at():
+        with chain.sync_state.collecting(), self.looked_at():
             self._find_unfinished()
             try:
                 self._read_change_feed(keep)
@@ -133,8 +134,14 @@ class SyncPlanner:
         return [self.found[key] for key in reversed(self._keys) if key in self.found]
 
     @contextmanager
-    def _looked_at(self) -> Iterator[None]:
-        """Read the state of the collection from a bucket with few calls: its keys by listing, its manifests at once."""
+    def looked_at(self) -> Iterator[None]:
+        """Read the state of the collection from a bucket with few calls: its keys by listing, its manifests at once.
+
+        `plan` does it; a caller that also reads the state of partitions that are up to date does it around all that.
+        """
+        if self._is_looked_at:
+            yield
+            return
         storage, collection = self._chain.storage, self._chain.collection
         folder = state_folder(collection)
         after = after_blobs(collection) if len(self._keys) > CHECKED_EACH_TIME else ""
@@ -145,6 +152,8 @@ class SyncPlanner:
                 # the files of a part of the partitions, in turn
                 for name in (blobs_folder(collection, last), published_folder(collection, last)):
                     listings.enter_context(storage.listed_from(name.rpartition("/")[0], name))
+            self._is_looked_at = True
+            listings.callback(setattr, self, "_is_looked_at", False)
             yield
             if not self._dry:
                 store_manifests(storage, collection, stored)

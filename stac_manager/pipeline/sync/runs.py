@@ -14,6 +14,7 @@ from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.stages.protocol import Mode
 from stac_manager.pipeline.state.marks import partitions_to_rescan
+from stac_manager.pipeline.state.paths import new_id_marks_folder, state_folder
 from stac_manager.pipeline.sync.partition_run import (
     PartitionProgress,
     PartitionResult,
@@ -134,9 +135,12 @@ def rescan_moved(chain: Chain, on_progress: PartitionProgress | None, *, workers
     A source may have an id twice, so without this limit the rescans might never end.
     """
     done: Counter[str] = Counter()
+    folder = state_folder(chain.collection)
     while True:
-        mark_moved(chain.storage, chain.collection)
-        marked = set(partitions_to_rescan(chain.storage, chain.collection)).intersection(chain.partitions())
+        folders = (f"{folder}/raw_items", new_id_marks_folder(chain.collection))
+        with chain.storage.listed(*folders, root=folder, seen=True):
+            mark_moved(chain.storage, chain.collection)
+            marked = set(partitions_to_rescan(chain.storage, chain.collection)).intersection(chain.partitions())
         stale = sorted(partition for partition in marked if done[partition] < _MAX_RESCANS)
         if not stale:
             return
