@@ -6,6 +6,7 @@ python -m benchmarks.report benchmarks/results.json docs
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -219,7 +220,7 @@ def _start(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         times = sorted(row.get("times_s", []))
         cells.append(
-            (f"`{row['name']}`", f"{times[0]:.2f}", f"{times[len(times) // 2]:.2f}", f"{times[-1]:.2f}")
+            (f"`{row['name']}`", f"{times[0]:.2f}", f"{statistics.median(times):.2f}", f"{times[-1]:.2f}")
             if times
             else _failed(row, 4)
         )

@@ -116,11 +116,19 @@ def main(
         places = (output / "benchmarks.md", output / "images", output / "results.json")
     kept = _kept(places[2], sizes) if output else {}
     started = time.monotonic()
-    measured: dict[str, Any] = {}
+    rows = dict(kept)
+    results: dict[str, Any] = {}
     for section in sections or _SECTIONS:
-        measured[section] = {**kept.get(section, {}), **measure(section, kinds or tuple(KINDS), runner, sizes)}
-    merged = {section: {**kept, **measured}[section] for section in _SECTIONS if section in {**kept, **measured}}
-    results = {**_about(sizes), "took_s": round(time.monotonic() - started), "sections": merged}
+        rows[section] = {**kept.get(section, {}), **measure(section, kinds or tuple(KINDS), runner, sizes)}
+        in_order = {name: rows[name] for name in _SECTIONS if name in rows}
+        results = {
+            "sizes": dataclasses.asdict(sizes),
+            "took_s": round(time.monotonic() - started),
+            "sections": in_order,
+        }
+        if output:  # what is interrupted continues from here
+            places[2].write_text(json.dumps(results, indent=1) + "\n")
+    results = {**_about(sizes), **results}  # not before: it takes memory, which the contenders would seem to take
     if full or output:
         write(results, *places)
     from benchmarks import report
