@@ -1,12 +1,15 @@
 """Items of real size and shape: real ones of the corpus, given new ids, times and footprints, as many as are asked for.
 
 The corpus is a folder beside the project. Where it is missing, the items are made up, and are smaller and simpler.
+
+python -m benchmarks.items items.ndjson 20000 30 sentinel-2
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,11 +18,16 @@ from typing import Any
 
 import orjson
 
-__all__ = ["COLLECTION", "KINDS", "START", "describe", "has_corpus", "make_items", "make_lines"]
+__all__ = ["COLLECTION", "KINDS", "SCHEMAS", "START", "Lines", "describe", "has_corpus", "make_items", "make_lines"]
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 COLLECTION = "scenes"
-CORPUS = Path(__file__).parents[1].parent / "shared" / "corpus"
+SHARED = Path(__file__).parents[1].parent / "shared"
+CORPUS = SHARED / "corpus"
+SCHEMAS = SHARED / "schemas"
+
+POOL = 20_000
+"""How many lines `Lines` keeps in memory: about 320 MB. Further items repeat their footprints, not ids and times."""
 
 _PC = "stac-geoparquet--planetarycomputer.microsoft.com"
 _EARTH_SEARCH = "xcube-stac--earth-search.aws.element84.com"
@@ -93,18 +101,60 @@ def _template(item: dict[str, Any]) -> _Template:
     return _Template(text, item["id"], ((box[0] + box[middle]) / 2, (box[1] + box[middle + 1]) / 2))
 
 
-def make_lines(count: int, days: int = 30, kind: str = "sentinel-2") -> Iterator[bytes]:
-    """The same as JSON lines."""
-    return map(orjson.dumps, make_items(count, days, kind))
+class Lines:
+    """`count` items as JSON lines, by time, spread evenly over the days. Memory does not grow beyond `POOL` lines."""
+
+    def __init__(self, count: int, days: float = 30, kind: str = "sentinel-2", start: datetime = START) -> None:
+        self.count = count
+        self._start = start
+        self._span = timedelta(days=days)
+        self._templates = _templates(kind)
+        self._pool = [orjson.dumps(self._item(number)) for number in range(min(count, POOL))]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def taken(self, number: int) -> datetime:
+        """The `datetime` of an item."""
+        return self._start + self._span * (number + 0.5) / self.count
+
+    def item_id(self, number: int) -> str:
+        """The id of an item."""
+        return f"{self._template(number).item_id}_{number:07}"
+
+    def __getitem__(self, number: int) -> bytes:
+        base = number % POOL
+        line = self._pool[base]
+        if number == base:
+            return line
+        line = line.replace(self.item_id(base).encode(), self.item_id(number).encode())
+        for lasting in _LASTING:
+            line = line.replace(_bytes(self.taken(base) + lasting), _bytes(self.taken(number) + lasting))
+        return line
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(self.__getitem__, range(self.count))
+
+    def _template(self, number: int) -> _Template:
+        return self._templates[number % POOL % len(self._templates)]
+
+    def _item(self, number: int) -> dict[str, Any]:
+        return _item(self._template(number), number, self.taken(number))
 
 
-def make_items(count: int, days: int = 30, kind: str = "sentinel-2") -> Iterator[dict[str, Any]]:
-    """`count` items, by time, spread evenly over the days."""
-    templates = _templates(kind)
-    for number in range(count):
-        template = templates[number % len(templates)]
-        taken = START + timedelta(days=days) * (number + 0.5) / count
-        yield _item(template, number, taken)
+def make_lines(count: int, days: float = 30, kind: str = "sentinel-2") -> Iterator[bytes]:
+    """The lines of `Lines`."""
+    return iter(Lines(count, days, kind))
+
+
+def make_items(count: int, days: float = 30, kind: str = "sentinel-2") -> Iterator[dict[str, Any]]:
+    """The same as objects."""
+    return map(orjson.loads, make_lines(count, days, kind))
+
+
+_EXPOSURE = timedelta(seconds=20)
+_PROCESSING = timedelta(hours=9)
+_LASTING = (timedelta(0), _EXPOSURE, _PROCESSING)
 
 
 def _item(template: _Template, number: int, taken: datetime) -> dict[str, Any]:
@@ -112,11 +162,15 @@ def _item(template: _Template, number: int, taken: datetime) -> dict[str, Any]:
     item: dict[str, Any] = orjson.loads(template.text.replace(template.item_id, new_id))
     properties = item["properties"]
     if properties.get("start_datetime") and properties.get("end_datetime"):
-        properties |= {"start_datetime": _text(taken), "end_datetime": _text(taken + timedelta(seconds=20))}
-    properties |= {"datetime": _text(taken), "updated": _text(taken + timedelta(hours=9))}
+        properties |= {"start_datetime": _text(taken), "end_datetime": _text(taken + _EXPOSURE)}
+    properties |= {"datetime": _text(taken), "updated": _text(taken + _PROCESSING)}
     west, south = -170 + number * 7 % 3400 / 10, -70 + number * 13 % 1400 / 10
     _move(item, west - template.center[0], south - template.center[1])
     return item
+
+
+def _bytes(instant: datetime) -> bytes:
+    return _text(instant).encode()
 
 
 def _text(instant: datetime) -> str:
@@ -167,3 +221,13 @@ def _made_up() -> dict[str, Any]:
         "links": [{"rel": "collection", "href": f"https://api.example.com/collections/{COLLECTION}"}],
         "assets": assets,
     }
+
+
+def main(path: str, count: str, days: str, kind: str) -> None:
+    """Write items to a file, in a process of its own: a contender's memory counts from what its parent had."""
+    with Path(path).open("wb") as file:
+        file.writelines(line + b"\n" for line in make_lines(int(count), float(days), kind))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

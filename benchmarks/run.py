@@ -1,242 +1,147 @@
-"""Run every benchmark and write the tables of docs/benchmarks.md.
+"""Run the benchmark, and write docs/benchmarks.md, its plots, and benchmarks/results.json.
 
-python -m benchmarks.run [--only fetch|parquet|validate|sync] [--items 20000]
+python -m benchmarks.run                                      everything; docs/ is written anew
+python -m benchmarks.run --quick --output /tmp/bench          small numbers, to try it
+python -m benchmarks.run --only parquet --items 5000          one section, only shown
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
-import subprocess
-import sys
+import shutil
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
 
 import click
 
-from benchmarks.items import make_items
-from stac_manager.files import write_items
+from benchmarks.buckets import bucket
+from benchmarks.items import KINDS, describe
+from benchmarks.processes import ROOT, Runner
+from benchmarks.sections import KIND_SECTIONS, Sizes, start
 
-ROOT = Path(__file__).parents[1]
-PORT = 8990
-URL = f"http://127.0.0.1:{PORT}"
-Result = dict[str, float]
-
-
-def contend(task: str, *arguments: str) -> Result:
-    """Run one contender in its own process."""
-    command = [sys.executable, "-m", "benchmarks.contenders", task, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{task} failed:\n{done.stderr[-2000:]}")
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    click.echo(f"  {task}: {result}")
-    return result
+_TOOLS = ("stac-manager", "pystac-client", "rustac", "stac-geoparquet", "stac-valid", "jsonschema-rs", "pyarrow")
+_SECTIONS = (*KIND_SECTIONS, "start", "bucket")
 
 
-@contextmanager
-def serving(items: int, delay: float = 0.2, days: int = 30) -> Iterator[None]:
-    """The local STAC API, in its own process."""
-    command = [sys.executable, "-m", "benchmarks.server", "--items", str(items), "--delay", str(delay)]
-    command += ["--days", str(days)]
-    server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{URL}/", timeout=5).close()
-                break
-            except URLError:
-                time.sleep(0.1)
-        yield
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
+def measure(section: str, kinds: tuple[str, ...], runner: Runner, sizes: Sizes) -> dict[str, Any]:
+    """The rows of a section: by kind of items, or under `all` where the kind does not matter."""
+    rows = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        if section in KIND_SECTIONS:
+            for kind in kinds:
+                click.echo(f"{section}, {kind}:")
+                place = Path(folder) / kind
+                place.mkdir()
+                rows[kind] = KIND_SECTIONS[section](runner, sizes, kind, place)
+                shutil.rmtree(place)
+        else:
+            click.echo(f"{section}:")
+            run = {"start": start, "bucket": bucket}[section]
+            rows["all"] = run(runner, sizes, Path(folder))
+    return rows
 
 
-def requests_made() -> int:
-    """The number of searches since the last call."""
-    with urllib.request.urlopen(f"{URL}/count") as answer:
-        return int(json.load(answer)["requests"])
-
-
-def fetch(count: int, folder: Path) -> list[str]:
-    """Fetching: ours, pystac-client and rustac against one server."""
-    target = str(folder / "out.ndjson")
-    rows = []
-    with serving(count):
-        for name, task in (
-            ("pystac-client", "fetch-pystac-client"),
-            ("rustac", "fetch-rustac"),
-            ("stac-manager, concurrency 8", "fetch-ours"),
-        ):
-            result = contend(task, URL, target)
-            asked = requests_made()
-            assert result["made"] == count, f"{name} brought {result['made']} items"
-            rows.append((name, result, asked))
-        limited = contend("fetch-limited", URL, "10")
-        asked = requests_made()
-        ideal = asked / 10
-    base = rows[0][1]["seconds"]
-    lines = [
-        f"## Fetch {count:,} items of 14 KB, 250 a page, each answer after 200 ms",
-        "",
-        "| | seconds | relative to pystac-client | peak memory | requests |",
-        "|---|---|---|---|---|",
-    ]
-    for name, result, number in rows:
-        share = result["seconds"] / base
-        lines.append(f"| {name} | {result['seconds']:.1f} | {share:.2f} | {result['memory_mb']:.0f} MB | {number} |")
-    lines += [
-        "",
-        f"With `rate_limit: 10` the {asked} requests took {limited['seconds']:.1f} s, start-up included and no file "
-        f"written. At ten requests a second they need at least {ideal:.1f} s.",
-    ]
-    return lines
-
-
-def memory(count: int, folder: Path) -> list[str]:
-    """Memory of a fetch, also for ten times as many items."""
-    target = str(folder / "out.ndjson.zst")
-    peaks = []
-    for number in (count, count * 10):
-        with serving(number, 0.02):
-            peaks.append(contend("fetch-ours", URL, target)["memory_mb"])
-    return [
-        "## Memory of a fetch",
-        "",
-        f"{count:,} items: {peaks[0]:.0f} MB; {count * 10:,} items: {peaks[1]:.0f} MB.",
-    ]
-
-
-def parquet(count: int, folder: Path) -> list[str]:
-    """Items to stac-geoparquet."""
-    source, target = str(folder / "items.ndjson"), str(folder / "out.parquet")
-    write_items(source, make_items(count))
-    names = {
-        "stac-geoparquet": "parquet-stac-geoparquet",
-        "rustac translate": "parquet-rustac",
-        "stac-manager": "parquet-ours",
+def _about(sizes: Sizes) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "versions": {name: version(name) for name in _TOOLS},
+        "items": {kind: describe(kind) for kind in KINDS},
+        "sizes": dataclasses.asdict(sizes),
     }
-    results = {name: contend(task, source, target) for name, task in names.items()}
-    base = results["stac-geoparquet"]["seconds"]
-    lines = [
-        f"## Write {count:,} of those items as stac-geoparquet",
-        "",
-        "| | seconds | relative to stac-geoparquet | peak memory |",
-        "|---|---|---|---|",
-    ]
-    for name, result in results.items():
-        share = result["seconds"] / base
-        lines.append(f"| {name} | {result['seconds']:.1f} | {share:.2f} | {result['memory_mb']:.0f} MB |")
-    return lines
 
 
-def validate(count: int, folder: Path) -> list[str]:
-    """Validation of valid items against the core schema."""
-    source = str(folder / "valid.ndjson")
-    write_items(source, make_items(count))
-    result = contend("validate-ours", source, "")
-    rate = count / result["seconds"]
-    return [
-        "## Validate",
-        "",
-        f"{count:,} valid items against the core schema, reading included: {result['seconds']:.1f} s, "
-        f"{rate:,.0f} items a second, {result['memory_mb']:.0f} MB.",
-    ]
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def sync(count: int, folder: Path) -> list[str]:
-    """A full rebuild, and the cost of a sync when nothing or 1 % of the items changed."""
-    count *= 5
-    workflow = folder / "sync.yaml"
-    workflow.write_text(_SYNC.format(url=URL, data=folder / "data"))
-    rows = []
-    with serving(count, 0.05, _DAYS):
-        for name, change, mode in (
-            ("full rebuild", None, "full"),
-            ("", None, "incremental"),
-            ("nothing changed", None, "incremental"),
-            ("1 % changed, all of the latest day", "step=1&share=0.01", "incremental"),
-            ("1 % changed, some of every day", "step=100&share=1", "incremental"),
-        ):
-            if change:
-                urllib.request.urlopen(f"{URL}/change?{change}").close()
-            result = contend("sync-ours", str(workflow), mode)
-            asked = requests_made()
-            assert result["made"] == (count // 100 if change else count if mode == "full" else 0), result
-            rows.append((name, result, asked))
-    base = rows[0]
-    lines = [
-        f"## Sync {count:,} items: {_DAYS} daily partitions, all five stages, each answer after 50 ms",
-        "",
-        "| | seconds | relative to full | CPU seconds | relative to full | requests | relative to full | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, result, asked in rows:
-        if name:
-            seconds, cpu = result["seconds"] / base[1]["seconds"], result["cpu_s"] / base[1]["cpu_s"]
-            lines.append(
-                f"| {name} | {result['seconds']:.1f} | {seconds:.3f} | {result['cpu_s']:.1f} | {cpu:.3f} | {asked} | "
-                f"{asked / base[2]:.3f} | {result['memory_mb']:.0f} MB |"
-            )
-    lines += [
-        "",
-        "When nothing changed, half of the time is the start of Python. The rest is the sync check: the search for "
-        "updates, the window probes of the latest partitions, and the full comparison of a part of the collection "
-        "([how sync works](sync.md)). When some items of every day changed, every Parquet file is written and checked "
-        "again. This run saves only fetching and validation.",
-    ]
-    return lines
+def write(results: dict[str, Any], page: Path, images: Path, data: Path) -> None:
+    """Write the page, its plots and the numbers."""
+    from benchmarks import plots, report
 
-
-_DAYS = 100
-_SYNC = """
-workflow: {{name: bench}}
-source: {{catalog_url: "{url}", collections: [scenes]}}
-validation: {{offline: true}}
-output: {{path: {data}}}
-partitions: {{by: day, start: "2024-06-01", end: "2024-09-08"}}
-processing: {{concurrency: 8}}
-"""
-
-
-SECTIONS = {"fetch": fetch, "memory": memory, "parquet": parquet, "validate": validate, "sync": sync}
-
-
-def _about() -> list[str]:
-    tools = ("stac-manager", "pystac-client", "rustac", "stac-geoparquet", "jsonschema-rs")
-    versions = ", ".join(f"{name} {version(name)}" for name in tools)
-    return [
-        "# Benchmarks",
-        "",
-        "`make bench` makes this page. Every contender runs in a process of its own, against one local server, in one "
-        "run.",
-        f"Python {platform.python_version()}, {os.cpu_count()} cores; {versions}.",
-    ]
+    images.mkdir(parents=True, exist_ok=True)
+    data.write_text(json.dumps(results, indent=1) + "\n")
+    drawn = plots.draw(results, images)
+    page.write_text(report.page(results, drawn))
 
 
 @click.command()
-@click.option("--only", "sections", multiple=True, type=click.Choice(list(SECTIONS)), help="May be repeated.")
-@click.option("--items", default=20_000, show_default=True)
-@click.option("--write/--no-write", default=True, help="Write docs/benchmarks.md (only when all sections run).")
-def main(sections: tuple[str, ...], items: int, write: bool) -> None:
-    """Measure, print, and write the tables."""
-    parts = [_about()]
-    with tempfile.TemporaryDirectory() as folder:
-        for name in sections or SECTIONS:
-            click.echo(f"{name}:")
-            parts.append(SECTIONS[name](items, Path(folder)))
-    text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
-    click.echo(text)
-    if write and not sections:
-        (ROOT / "docs" / "benchmarks.md").write_text(text)
+@click.option("--only", "sections", multiple=True, type=click.Choice(_SECTIONS), help="May be repeated.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="May be repeated; else all.")
+@click.option("--items", type=int, help="Items of fetch, parquet, validate and stages.  [default: 20000]")
+@click.option("--sync-items", type=int, help="Items of sync, in 100 partitions.  [default: 20000]")
+@click.option("--partitions", type=int, help="Most partitions of bucket.  [default: 4000]")
+@click.option("--repeat", default=3, show_default=True, help="How often a run of less than 10 seconds is made.")
+@click.option("--repeat-long", default=1, show_default=True, help="How often a longer run is made.")
+@click.option("--quick", is_flag=True, help="Small numbers, to try the benchmark; they mean nothing.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the page, the plots and the numbers. Sections that are not run are kept, if they were made with "
+    "the same sizes.  [default: docs/ if everything is run at full size, else nothing is written]",
+)
+def main(
+    sections: tuple[str, ...],
+    kinds: tuple[str, ...],
+    items: int | None,
+    sync_items: int | None,
+    partitions: int | None,
+    repeat: int,
+    repeat_long: int,
+    quick: bool,
+    output: Path | None,
+) -> None:
+    """Measure, show, and write the page."""
+    full = not (sections or kinds or items or sync_items or partitions or quick)
+    sizes = Sizes.quick() if quick else Sizes()
+    changes: dict[str, Any] = {"items": items, "sync_items": sync_items}
+    if partitions:
+        changes["partitions"] = tuple(sorted({max(1, partitions // 16), max(1, partitions // 4), partitions}))
+    sizes = dataclasses.replace(sizes, **{name: value for name, value in changes.items() if value})
+    runner = Runner(repeat, repeat_long)
+    places = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "images", ROOT / "benchmarks" / "results.json")
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        places = (output / "benchmarks.md", output / "images", output / "results.json")
+    kept = _kept(places[2], sizes) if output else {}
+    started = time.monotonic()
+    rows = dict(kept)
+    results: dict[str, Any] = {}
+    for section in sections or _SECTIONS:
+        rows[section] = {**kept.get(section, {}), **measure(section, kinds or tuple(KINDS), runner, sizes)}
+        in_order = {name: rows[name] for name in _SECTIONS if name in rows}
+        results = {
+            "sizes": dataclasses.asdict(sizes),
+            "took_s": round(time.monotonic() - started),
+            "sections": in_order,
+        }
+        if output:  # what is interrupted continues from here
+            places[2].write_text(json.dumps(results, indent=1) + "\n")
+    results = {**_about(sizes), **results}  # not before: it takes memory, which the contenders would seem to take
+    if full or output:
+        write(results, *places)
+    from benchmarks import report
+
+    click.echo(report.page(results, {}))
+    click.echo(f"took {results['took_s'] / 60:.0f} minutes")
+
+
+def _kept(path: Path, sizes: Sizes) -> dict[str, Any]:
+    """The sections of an earlier run with the same sizes."""
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    same = earlier.get("sizes") == json.loads(json.dumps(dataclasses.asdict(sizes)))
+    return dict(earlier["sections"]) if same else {}
 
 
 if __name__ == "__main__":

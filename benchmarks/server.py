@@ -1,11 +1,12 @@
-"""A STAC API that answers every search after a fixed delay, from bytes made beforehand.
+"""A STAC API that answers every search after a fixed delay, from lines made beforehand.
 
-python -m benchmarks.server --items 20000 --delay 0.2 --port 8990
+python -m benchmarks.server --items 20000 --kind mix --delay 0.2 --port 8990
 """
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import click
 import orjson
 from aiohttp import web
 
-from benchmarks.items import COLLECTION, make_items
+from benchmarks.items import COLLECTION, KINDS, START, Lines
 from stac_manager.times import format_rfc3339, parse_interval, parse_rfc3339
 
 _CONFORMANCE = [
@@ -27,30 +28,33 @@ _CONFORMANCE = [
     "https://api.stacspec.org/v1.0.0/item-search#sort",
 ]
 
+_UPDATED_AFTER = 9 * 3600
+"""Seconds from `datetime` to `updated`, as the items have it."""
+
 
 class Store:
-    """Items as JSON, and their times."""
+    """Items as JSON lines, and their times."""
 
-    def __init__(self, count: int, delay: float, days: int) -> None:
+    def __init__(self, lines: Lines, delay: float) -> None:
         self.delay = delay
         self.requests = 0
-        self.lines: list[bytes] = []
-        self.times: list[float] = []
-        self.updates: list[float] = []
-        self.ids: dict[str, int] = {}
-        for item in make_items(count, days):
-            self.times.append(parse_rfc3339(item["properties"]["datetime"]).timestamp())
-            self.updates.append(parse_rfc3339(item["properties"]["updated"]).timestamp())
-            self.ids[item["id"]] = len(self.lines)
-            self.lines.append(orjson.dumps(item))
+        self._lines = lines
+        self._changed: dict[int, bytes] = {}
+        self.times = array("d", (lines.taken(number).timestamp() for number in range(len(lines))))
+        self.updates = array("d", (instant + _UPDATED_AFTER for instant in self.times))
+        self.ids = {lines.item_id(number): number for number in range(len(lines))}
+
+    def line(self, number: int) -> bytes:
+        """An item as it is now."""
+        return self._changed.get(number) or self._lines[number]
 
     def window(self, interval: str | None) -> tuple[int, int]:
         """The first and the last item of a closed interval."""
         if not interval:
-            return 0, len(self.lines)
+            return 0, len(self.times)
         start, end = parse_interval(interval)
         low = bisect_left(self.times, start.timestamp()) if start else 0
-        return low, bisect_right(self.times, end.timestamp()) if end else len(self.lines)
+        return low, bisect_right(self.times, end.timestamp()) if end else len(self.times)
 
     def matching(self, query: dict[str, Any]) -> Sequence[int]:
         """The numbers of the items that match a search."""
@@ -69,15 +73,17 @@ class Store:
         return found
 
     async def change(self, request: web.Request) -> web.Response:
-        """Give every `step`-th item of the last `share` a new update and another cloud cover."""
-        count, step = len(self.lines), int(request.query["step"])
+        """Give every `step`-th item of the last `share` a new `updated` and a new version of one asset."""
+        count, step = len(self.times), int(request.query["step"])
         newest = max(self.updates) + 3600
         for number in range(int(count * (1 - float(request.query["share"]))), count, step):
-            item = orjson.loads(self.lines[number])
+            item = orjson.loads(self.line(number))
             self.updates[number] = newest
-            item["properties"]["updated"] = format_rfc3339(datetime.fromtimestamp(self.updates[number], UTC))
-            item["properties"]["eo:cloud_cover"] += 0.5
-            self.lines[number] = orjson.dumps(item)
+            item["properties"]["updated"] = format_rfc3339(datetime.fromtimestamp(newest, UTC))
+            # every item has an asset with a href: no column appears that the other items do not have
+            asset = next(iter(item["assets"].values()))
+            asset["href"] += f"{'&' if '?' in asset['href'] else '?'}version={newest:.0f}"
+            self._changed[number] = orjson.dumps(item)
         return web.json_response({})
 
     async def search(self, request: web.Request) -> web.Response:
@@ -88,7 +94,7 @@ class Store:
         found = self.matching(query)
         limit = int(query.get("limit", 10))
         first = int(query.get("token", 0))
-        page = [self.lines[number] for number in found[first : first + limit]]
+        page = [self.line(number) for number in found[first : first + limit]]
         links = []
         if first + limit < len(found):
             token = str(first + limit)
@@ -134,12 +140,14 @@ class Store:
 
 @click.command()
 @click.option("--items", "count", default=20_000, show_default=True)
+@click.option("--kind", type=click.Choice(list(KINDS)), default="sentinel-2", show_default=True)
 @click.option("--delay", default=0.2, show_default=True, help="Seconds before each answer.")
-@click.option("--days", default=30, show_default=True, help="Over how many days the items are spread.")
+@click.option("--days", default=30.0, show_default=True, help="Over how many days the items are spread.")
+@click.option("--start", default=f"{START:%Y-%m-%d}", show_default=True, help="The first of these days.")
 @click.option("--port", default=8990, show_default=True)
-def main(count: int, delay: float, days: int, port: int) -> None:
+def main(count: int, kind: str, delay: float, days: float, start: str, port: int) -> None:
     """Serve until interrupted."""
-    store = Store(count, delay, days)
+    store = Store(Lines(count, days, kind, datetime.fromisoformat(start).replace(tzinfo=UTC)), delay)
     app = web.Application()
     app.add_routes(
         [
