@@ -65,11 +65,12 @@ def build_sync_sensor(workflow: Workflow, collection: str) -> dg.SensorDefinitio
         cursor = _read(context.cursor)
         running = _running(context.instance, workflow, collection)
         planner = SyncPlanner(chain, running=running, seconds=_TICK_SECONDS)
-        stale_partitions = planner.plan()
-        _forget(cursor, running.union(stale.partition for stale in stale_partitions))
-        requests = list(_requests(chain, stale_partitions, cursor))
-        after = json.dumps(cursor)
-        coverage = planner.coverage()
+        with planner.looked_at():
+            stale_partitions = planner.plan()
+            _forget(cursor, running.union(stale.partition for stale in stale_partitions))
+            requests = list(_requests(chain, stale_partitions, cursor))
+            after = json.dumps(cursor)
+            coverage = planner.coverage()
         if requests:
             context.log.info(str(coverage))
             return dg.SensorResult(run_requests=requests, cursor=after)

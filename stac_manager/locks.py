@@ -192,7 +192,7 @@ class LeaseObject:
         its own first write, and some stores ignore the condition.
         """
         version = self._put(content, mode)
-        if version and self.test_conditions(content):
+        if version and (self.is_conditional or (mode == "create" and self.test_conditions(content))):
             return version
         found = self.read()
         return found[1] if found and found[0] == content else None
@@ -330,7 +330,7 @@ class _Lease(Lock):
     def _try_acquire(self, mode: Literal["create"] | UpdateVersion) -> bool:
         if not self._write(mode):
             return False
-        if self._target.test_conditions(self._content()):
+        if self._target.is_conditional or (mode != "create" and self._target.test_conditions(self._content())):
             return True
         _tell_of_no_conditions(self._target.root)
         time.sleep(SETTLE_SECONDS)

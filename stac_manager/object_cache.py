@@ -67,6 +67,8 @@ class ObjectCache:
         self._hints: dict[str, dict[str, Entry]] = {}
         self.new_folders: set[str] = set()
         """Folders that had nothing but locks when they were first listed."""
+        self.stored_manifests: dict[str, dict[str, str]] = {}
+        """The ETags of the manifests in the objects of `pipeline.state.manifest_cache`, by their keys."""
 
     @contextmanager
     def listing(

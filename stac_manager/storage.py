@@ -200,12 +200,13 @@ class Storage:
         """Read objects of a bucket many at once, so that `get` answers at once. A local folder needs no such thing."""
         if self._local:
             return
-        unknown = [key for key in keys if self._is_worth_fetching(key)]
+        unknown = [key for key in keys if self.is_worth_fetching(key)]
         if len(unknown) > 1:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(self._read, unknown))
 
-    def _is_worth_fetching(self, key: str) -> bool:
+    def is_worth_fetching(self, key: str) -> bool:
+        """Whether a listing shows an object whose content is not known."""
         known = self.cache.entry(key)
         return known is not None and known is not ABSENT and self.cache.content(key, known.e_tag) is None
 

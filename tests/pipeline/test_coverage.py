@@ -86,12 +86,10 @@ def test_a_scan_counts_as_a_comparison(site: Site) -> None:
 
 
 def test_the_age_is_that_of_the_oldest_comparison(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with site.chain.sync_state.change() as kept:
-        kept.compared_at["2024-02"] = "2024-01-01T00:00:00Z"
+    site.chain.sync_state.change(lambda kept: kept.compared_at.update({"2024-02": "2024-01-01T00:00:00Z"}))
     coverage = SyncPlanner(Chain.of(site.workflow, "c"), dry=True).coverage()
     assert coverage.oldest == ("2024-02", datetime(2024, 1, 1, tzinfo=UTC))
-    with site.chain.sync_state.change() as kept:
-        del kept.compared_at["2024-03"]
+    site.chain.sync_state.change(lambda kept: kept.compared_at.__delitem__("2024-03"))
     coverage = SyncPlanner(Chain.of(site.workflow, "c"), dry=True).coverage()
     assert (coverage.oldest, coverage.never) == (None, 1)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -114,8 +112,7 @@ def test_a_record_of_the_version_before_is_read(site: Site) -> None:
 
 
 def test_a_round_forgets_partitions_that_are_no_more(site: Site) -> None:
-    with site.chain.sync_state.change() as kept:
-        kept.round_left = ["2019-01"]
+    site.chain.sync_state.change(lambda kept: setattr(kept, "round_left", ["2019-01"]))
     for _ in range(3):
         assert site.sync() == {}
     assert record(site).round_left == []

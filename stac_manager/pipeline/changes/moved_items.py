@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stac_manager.errors import StorageError
 from stac_manager.items import content_hash
@@ -26,6 +29,9 @@ from stac_manager.storage import Storage
 __all__ = ["mark_moved", "retained"]
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 32
+"""Indexes to read from a bucket at the same time."""
 
 
 def retained(
@@ -151,20 +157,24 @@ def _locked_if_unchanged(
 
 
 def _manifests(storage: Storage, collection: str) -> dict[str, Manifest]:
-    manifests = (read_manifest(storage, place) for place in finished_partitions(storage, collection, "raw_items"))
+    places = finished_partitions(storage, collection, "raw_items")
+    storage.fetch(place.manifest_key for place in places)
+    manifests = (read_manifest(storage, place) for place in places)
     return {manifest.partition: manifest for manifest in manifests if manifest}
+
+
+def _hashes_of_ids(storage: Storage, manifest: Manifest) -> NDArray[np.int64]:
+    return np.fromiter((hash(item_id) for item_id, _ in read_index(storage, manifest)), dtype=np.int64)
 
 
 def _pairs_sharing_ids(storage: Storage, manifests: dict[str, Manifest]) -> set[tuple[str, str]]:
     """Pairs of partitions that have an id in common."""
     if len(manifests) < 2:
         return set()
-    hashes, numbers = [], []
     partitions = list(manifests)
-    for number, manifest in enumerate(manifests.values()):
-        ids = np.fromiter((hash(item_id) for item_id, _ in read_index(storage, manifest)), dtype=np.int64)
-        hashes.append(ids)
-        numbers.append(np.full(len(ids), number, dtype=np.int32))
+    with ThreadPoolExecutor(_AT_ONCE if storage.is_bucket else 1) as pool:
+        hashes = list(pool.map(partial(_hashes_of_ids, storage), manifests.values()))
+    numbers = [np.full(len(ids), number, dtype=np.int32) for number, ids in enumerate(hashes)]
     every, owner = np.concatenate(hashes), np.concatenate(numbers)
     order = np.argsort(every, kind="stable")
     every, owner = every[order], owner[order]

@@ -16,6 +16,7 @@ from stac_manager.output import Output, PartitionSummary, build_catalog, build_c
 from stac_manager.pipeline.stages.builders import extensions_of, outputs_of, transforms_of
 from stac_manager.pipeline.state.contracts import settle_contract
 from stac_manager.pipeline.state.manifest import Manifest, Stage, StagePartition
+from stac_manager.pipeline.state.manifest_cache import fetch_manifests, store_manifests
 from stac_manager.pipeline.state.marks import remove_marks_of_version_1
 from stac_manager.pipeline.state.paths import (
     CATALOG_KEY,
@@ -82,6 +83,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
         storage.update(collection_key(collection), document, lock, is_new=storage.was_empty(state_folder(collection)))
         publish_catalog(storage, workflow)
         storage.delete(*dirty_marks)
+    store_manifests(storage, collection)
     return stale
 
 
@@ -147,7 +149,7 @@ def require_own_place(output: str, place: str, stage_partition: StagePartition) 
 
 def _published(storage: Storage, collection: str) -> list[Manifest]:
     places = finished_partitions(storage, collection, "published")
-    storage.fetch(place.manifest_key for place in places)
+    fetch_manifests(storage, collection, [place.manifest_key for place in places])
     return [manifest for place in places if (manifest := place.read(storage))]
 
 

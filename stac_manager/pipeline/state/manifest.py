@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stac_manager.errors import CatalogVersionError, LedgerError, StorageError
@@ -123,6 +124,10 @@ class Manifest(_Record):
     def stage_partition(self) -> StagePartition:
         """Where it is kept."""
         return StagePartition(collection=self.collection, stage=self.stage, partition=self.partition)
+
+    def encoded(self) -> bytes:
+        """The content of its file."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
 
     def as_unchanged(self, run: dict[str, Any] | None = None) -> Manifest:
         """The manifest as the result of a run that found no change."""

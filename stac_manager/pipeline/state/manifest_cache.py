@@ -6,16 +6,18 @@ read one by one, and the object is made again.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from stac_manager.errors import StorageError
 from stac_manager.files import read_lines, write_lines
+from stac_manager.pipeline.state.manifest import Manifest
 from stac_manager.pipeline.state.paths import manifest_cache_key, state_folder
 from stac_manager.scratch import scratch_folder
 from stac_manager.storage import Storage
 
-__all__ = ["load_manifests", "store_manifests"]
+__all__ = ["fetch_manifests", "load_manifests", "note_written", "store_manifests"]
 
 log = logging.getLogger(__name__)
 
@@ -23,50 +25,59 @@ _NEWLINE = b"\x01"
 """Replaces line ends, which manifests have and the lines of the object must not; JSON has no such character."""
 
 _WORTH_STORING = 20
-"""So many manifests that the object does not have are read again by the next check rather than written now."""
+"""So few manifests that the object does not have are read by the next check rather than written now."""
 
 
-def load_manifests(storage: Storage, collection: str) -> set[str]:
-    """Remember the manifests of the object; returns their keys.
-
-    Call it within a listing of the state of the collection. A folder on a disk has no such object.
-    """
+def load_manifests(storage: Storage, collection: str) -> None:
+    """Remember the manifests of the object. A folder on a disk has no such object."""
     key = manifest_cache_key(collection)
-    if not storage.is_bucket or storage.size(key) is None:
-        return set()
-    keys = set()
+    if not storage.is_bucket or key in storage.cache.stored_manifests or storage.size(key) is None:
+        return
+    stored = storage.cache.stored_manifests.setdefault(key, {})
     try:
         with storage.local_copy(key) as path:
             for line in read_lines(path):
                 name, e_tag, content = line.split(b"\t", 2)
                 storage.cache.remember(name.decode(), e_tag.decode(), content.replace(_NEWLINE, b"\n"))
-                keys.add(name.decode())
+                stored[name.decode()] = e_tag.decode()
     except (StorageError, OSError, ValueError) as error:
         log.info("%s: cannot be read, and is made again: %s", storage.locate(key), error)
-    return keys
 
 
-def store_manifests(storage: Storage, collection: str, stored: set[str]) -> None:
+def fetch_manifests(storage: Storage, collection: str, keys: Sequence[str]) -> None:
+    """Read manifests of a listed collection from a bucket: from the object, and the others many at once."""
+    if sum(map(storage.is_worth_fetching, keys)) > _WORTH_STORING:
+        load_manifests(storage, collection)
+    storage.fetch(keys)
+
+
+def note_written(storage: Storage, manifests: Iterable[Manifest]) -> None:
+    """Remember manifests that another process of this run has written; most stores have the MD5 as the ETag."""
+    for manifest in manifests if storage.is_bucket else ():
+        data = manifest.encoded()
+        e_tag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        storage.cache.remember(manifest.stage_partition.manifest_key, f'"{e_tag}"', data)
+
+
+def store_manifests(storage: Storage, collection: str) -> None:
     """Write the object again, if many manifests are known that it does not have.
-
-    Args:
-        storage: where the state is.
-        collection: its id.
-        stored: the keys that it has, from `load_manifests`; those that have changed since count as new.
 
     Raises:
         StorageError: the object cannot be written.
     """
     if not storage.is_bucket:
         return
+    key = manifest_cache_key(collection)
+    stored = storage.cache.stored_manifests.get(key, {})
     known = sorted(_known(storage, collection))
-    if sum(key not in stored for key, _, _ in known) <= _WORTH_STORING:
+    if sum(stored.get(name) != e_tag for name, e_tag, _ in known) <= _WORTH_STORING:
         return
     with scratch_folder() as folder:
         path = folder / "manifests.zst"
-        lines = (b"\t".join((key.encode(), e_tag.encode(), content)) for key, e_tag, content in known)
+        lines = (b"\t".join((name.encode(), e_tag.encode(), content)) for name, e_tag, content in known)
         write_lines(path, (line.replace(b"\n", _NEWLINE) for line in lines))
-        storage.put(manifest_cache_key(collection), path)
+        storage.put(key, path)
+    storage.cache.stored_manifests[key] = {name: e_tag for name, e_tag, _ in known}
 
 
 def _known(storage: Storage, collection: str) -> Iterator[tuple[str, str, bytes]]:

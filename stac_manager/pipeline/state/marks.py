@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-def mark_new_ids(storage: Storage, collection: str, partition: str, content_hash: str) -> None:
+def mark_new_ids(storage: Storage, collection: str, partition: str, content_hash: str = "unknown") -> None:
     """Mark a partition that got new ids: another partition may have them, if their items have moved.
 
     The mark has the name of the generation, so that who removes a mark does not remove that of a later generation.

@@ -6,12 +6,13 @@ as long as the manifest of any stage of the partition lists it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 
 from stac_manager.errors import CatalogVersionError, StorageError
 from stac_manager.files import read_lines, write_lines
-from stac_manager.items import HashedItem, loads, safe_name
+from stac_manager.items import HashedItem, dumps, loads, safe_name
 from stac_manager.pipeline.state.manifest import STAGES, FileRef, Manifest, Stage, StagePartition
 from stac_manager.pipeline.state.paths import blobs_folder, quarantine_key
 from stac_manager.quarantine import QuarantineRecord
@@ -23,6 +24,7 @@ __all__ = [
     "compare_indexes",
     "compare_lines",
     "finished_partitions",
+    "hash_of_index",
     "orphaned_files",
     "other_manifests",
     "read_file",
@@ -162,6 +164,14 @@ def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[t
         else:
             yield "unchanged" if old[1] == new[1] else "modified", new[0]
             old, new = next(older, None), next(newer, None)
+
+
+def hash_of_index(entries: Iterable[Entry]) -> str:
+    """The `content_hash` of a stage with these items, sorted by id, that has rejected none."""
+    digest = hashlib.sha256()
+    for item_id, content in entries:
+        digest.update(dumps([item_id, content]))
+    return digest.hexdigest()
 
 
 def compare_lines(before: Iterable[bytes], now: Iterable[bytes]) -> Iterator[tuple[str, str]]:

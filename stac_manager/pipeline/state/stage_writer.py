@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import orjson
 import pyarrow as pa
 
 from stac_manager.errors import StorageError
@@ -206,7 +205,7 @@ class StageWriter:
         return Changes(**counts, unchanged=index.lines - counts["added"] - counts["modified"])
 
     def _put_manifest(self, manifest: Manifest) -> None:
-        data = orjson.dumps(manifest.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        data = manifest.encoded()
         if self.storage.get(self.stage_partition.manifest_key) != data:
             self.storage.put(self.stage_partition.manifest_key, data)
         others = other_manifests(self.storage, manifest)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _LAG = timedelta(hours=1)
 
-_COLLECTED_SECONDS = 5.0
+_COLLECTED_SECONDS = 10.0
 """How long changes wait to be written together: each write takes a lock, or calls to a bucket."""
 
 

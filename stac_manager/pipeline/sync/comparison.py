@@ -8,7 +8,12 @@ from stac_manager.ingest import IngestModule
 from stac_manager.ingest.partition_assignment import PartitionAssigner, rejection_key
 from stac_manager.pipeline.changes.deletions import read_pending_deletions
 from stac_manager.pipeline.stages.partition_fetch import PartitionFetcher
-from stac_manager.pipeline.state.stage_files import compare_indexes, read_index, read_rejected
+from stac_manager.pipeline.state.stage_files import (
+    compare_indexes,
+    hash_of_index,
+    read_index,
+    read_rejected,
+)
 from stac_manager.quarantine import RejectedItem, rejected_item_of
 
 __all__ = ["differs"]
@@ -41,6 +46,10 @@ def differs(fetcher: PartitionFetcher, partition: str, seconds: float) -> tuple[
                 elif verdict is not None:
                     yield verdict[0], verdict[1]
 
+        if not pending and before.rejected is None:
+            # most partitions have not changed, and their index need not be read to see that
+            digest = hash_of_index(entries())
+            return bool(rejected) or digest != before.content_hash, facts.requests
         known = (entry for entry in read_index(fetcher.storage, before) if entry[0] not in pending)
         if any(kind != "unchanged" for kind, _ in compare_indexes(known, entries())):
             return True, facts.requests

@@ -147,7 +147,7 @@ class SyncPlanner:
         after = after_blobs(collection) if len(self._keys) > CHECKED_EACH_TIME else ""
         with ExitStack() as listings:
             listings.enter_context(storage.listed(folder, after=after, root=folder))
-            stored = load_manifests(storage, collection)
+            load_manifests(storage, collection)
             if after and (last := self._chain.sync_state.load().state_cursor):
                 # the files of a part of the partitions, in turn
                 for name in (blobs_folder(collection, last), published_folder(collection, last)):
@@ -156,7 +156,7 @@ class SyncPlanner:
             listings.callback(setattr, self, "_is_looked_at", False)
             yield
             if not self._dry:
-                store_manifests(storage, collection, stored)
+                store_manifests(storage, collection)
 
     def confirm(self) -> None:
         """Move the watermark to the newest change, if all fetched changes are merged."""

@@ -13,6 +13,7 @@ from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.stages.protocol import Mode
+from stac_manager.pipeline.state.manifest_cache import note_written
 from stac_manager.pipeline.state.marks import partitions_to_rescan
 from stac_manager.pipeline.state.paths import new_id_marks_folder, state_folder
 from stac_manager.pipeline.sync.partition_run import (
@@ -183,6 +184,7 @@ def _until_failures(
     try:
         with chain.sync_state.collecting(), closing(results):
             for result in results:
+                note_written(chain.storage, result.manifests.values())
                 failures = failures + 1 if result.error else 0
                 published = published or not result.error
                 yield result
