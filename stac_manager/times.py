@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:)(\d{2})(\.\d+)?([Z
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 
 
+@functools.lru_cache(maxsize=1024)  # each time of an item is read several times in a row
 def parse_rfc3339(text: str) -> datetime:
     """Parse a time with an offset. Digits beyond microseconds are cut off; a leap second counts as the next minute.
 

@@ -74,7 +74,8 @@ class PartitionSummary:
                     time = parse_rfc3339(properties[name])
                     self._add_interval((time, time))
         for name, value in properties.items():
-            if value is not None and not _covers(self._properties.get(name, _NEW), value):
+            seen = self._properties.get(name, _NEW)
+            if seen is not None and value is not None and not _covers(seen, value):
                 self._add_seen(name, _seen(name, value))
 
     def merge(self, others: Iterable[PartitionSummary]) -> PartitionSummary:
@@ -179,11 +180,12 @@ def _seen(name: str, value: Any) -> _Seen:
     return _limited(_Values(kinds.pop(), set(values)))
 
 
-def _covers(seen: _Seen, value: Any) -> bool:
+def _covers(seen: _Values | _Range, value: Any) -> bool:
     """Whether the summary has a value already, as for most items and properties."""
+    kind = type(value)
     if isinstance(seen, _Range):
-        return type(value) in (int, float) and seen.minimum <= value <= seen.maximum
-    return seen is None or (type(value).__name__ == seen.kind and value in seen.found)
+        return (kind is float or kind is int) and seen.minimum <= value <= seen.maximum
+    return kind.__name__ == seen.kind and value in seen.found
 
 
 def _is_listable(value: Any) -> bool:

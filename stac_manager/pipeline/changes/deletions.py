@@ -140,6 +140,8 @@ def require_below_threshold(
     """
     manifests = (read_intact_manifest(storage, stage_partition.at(stage)) for stage in STAGES[1:])
     known = {item_id for item_id, _ in read_index(storage, next(filter(None, manifests), None))}
+    if not known:
+        return
     deleted = known.difference(item_id for item_id, _ in fetched_items)
     if _exceeds_threshold(len(deleted), len(known), threshold):
         raise IncompleteError(
