@@ -295,15 +295,17 @@ class Storage:
             yield
 
     @contextmanager
-    def listed_from(self, folder: str, after: str) -> Iterator[None]:
-        """The same for one page of the keys of a folder, from another key on."""
+    def listed_between(self, folder: str, after: str, until: str) -> Iterator[None]:
+        """The same for the keys of a folder between two others."""
         if self._local or self.cache.covers_all([f"{folder}/"], after):
             yield
             return
+        entries: dict[str, Entry] = {}
         with self._failing("listed", folder):
-            page = next(iter(obstore.list(self._store, folder, offset=after, chunk_size=_PAGE)), [])
-        entries = {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for meta in page}
-        until = max(entries) if len(page) >= _PAGE else ""
+            for page in obstore.list(self._store, folder, offset=after, chunk_size=_PAGE):
+                entries |= {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for meta in page}
+                if len(page) < _PAGE or str(page[-1]["path"]) > until:
+                    break
         with self.cache.listing([f"{folder}/"], entries, after=after, until=until):
             yield
 

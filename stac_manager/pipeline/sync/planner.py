@@ -22,13 +22,18 @@ from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.changes.change_feed import ChangeFeed
 from stac_manager.pipeline.changes.moved_items import mark_moved
 from stac_manager.pipeline.stages.protocol import Mode
-from stac_manager.pipeline.state.manifest_cache import load_manifests, store_manifests
-from stac_manager.pipeline.state.paths import after_blobs, blobs_folder, published_folder, state_folder
+from stac_manager.pipeline.state.paths import after_blobs, state_folder
 from stac_manager.pipeline.state.stage_files import read_index, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncState
+from stac_manager.pipeline.sync.bucket_state import known_state
 from stac_manager.pipeline.sync.comparison import differs
 from stac_manager.pipeline.sync.coverage import Coverage, oldest_of
-from stac_manager.pipeline.sync.unfinished import CHECKED_EACH_TIME, find_unfinished, in_a_circle, republish_documents
+from stac_manager.pipeline.sync.unfinished import (
+    CHECKED_EACH_TIME,
+    find_unfinished,
+    in_a_circle,
+    republish_documents,
+)
 from stac_manager.times import format_rfc3339, parse_rfc3339, utc_now
 
 __all__ = ["StalePartition", "SyncPlanner"]
@@ -142,21 +147,12 @@ class SyncPlanner:
         if self._is_looked_at:
             yield
             return
-        storage, collection = self._chain.storage, self._chain.collection
-        folder = state_folder(collection)
-        after = after_blobs(collection) if len(self._keys) > CHECKED_EACH_TIME else ""
-        with ExitStack() as listings:
-            listings.enter_context(storage.listed(folder, after=after, root=folder))
-            load_manifests(storage, collection)
-            if after and (last := self._chain.sync_state.load().state_cursor):
-                # the files of a part of the partitions, in turn
-                for name in (blobs_folder(collection, last), published_folder(collection, last)):
-                    listings.enter_context(storage.listed_from(name.rpartition("/")[0], name))
+        with known_state(self._chain, self._keys, dry=self._dry):
             self._is_looked_at = True
-            listings.callback(setattr, self, "_is_looked_at", False)
-            yield
-            if not self._dry:
-                store_manifests(storage, collection)
+            try:
+                yield
+            finally:
+                self._is_looked_at = False
 
     def confirm(self) -> None:
         """Move the watermark to the newest change, if all fetched changes are merged."""

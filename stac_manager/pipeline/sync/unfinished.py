@@ -21,7 +21,7 @@ from stac_manager.pipeline.state.paths import (
     rescan_mark,
 )
 
-__all__ = ["CHECKED_EACH_TIME", "find_unfinished", "in_a_circle", "republish_documents"]
+__all__ = ["CHECKED_EACH_TIME", "find_unfinished", "in_a_circle", "next_in_turn", "republish_documents"]
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,17 @@ def find_unfinished(
 
 def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
     """The latest partitions, and the older ones that are next in turn."""
-    latest, older = set(partitions[-CHECKED_EACH_TIME:]), partitions[:-CHECKED_EACH_TIME]
-    if not older:
-        return latest
-    turn = in_a_circle(older, chain.sync_state.load().state_cursor)[:CHECKED_EACH_TIME]
-    if len(older) > CHECKED_EACH_TIME:
+    latest, turn = partitions[-CHECKED_EACH_TIME:], next_in_turn(chain, partitions)
+    if turn and len(turn) < len(partitions) - len(latest):
         chain.sync_state.set_cursors(state_cursor=turn[-1])
-    return latest.union(turn)
+    return {*latest, *turn}
+
+
+def next_in_turn(chain: Chain, partitions: list[str]) -> list[str]:
+    """The older partitions whose stored files this sync check reads; the next check continues after them."""
+    # the files of so many are on one page of a LIST
+    count = CHECKED_EACH_TIME * 3 // 4 if chain.storage.is_bucket else CHECKED_EACH_TIME
+    return in_a_circle(partitions[:-CHECKED_EACH_TIME], chain.sync_state.load().state_cursor)[:count]
 
 
 def in_a_circle(partitions: list[str], last: str | None) -> list[str]:
