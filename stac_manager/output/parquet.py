@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
-from stac_manager.output.geoparquet import read_with_nulls, same_after_parquet, write_geoparquet
+from stac_manager.output.geoparquet import EarlierWrite, read_with_nulls, same_after_parquet, write_geoparquet
 from stac_manager.output.geoparquet.checksum import file_checksum
 from stac_manager.output.geoparquet.number_types import NumberTypes
 from stac_manager.output.geoparquet.reader import read_rows
@@ -42,6 +42,7 @@ class ParquetOutput(Output):
             path,
             collection=dict(job.collection) if job.described else None,
             doubles=_doubles(job.contract),
+            earlier=_earlier(job),
         )
         file = OutputFile(
             *self.locations(job.collection_id, job.partition),
@@ -106,6 +107,14 @@ class ParquetOutput(Output):
     def difference(self, original: Item, read_back: Item) -> str | None:
         """The first difference that the table in docs/parquet.md does not allow."""
         return same_after_parquet(original, read_back)
+
+
+def _earlier(job: PartitionJob) -> EarlierWrite | None:
+    last = job.last
+    numbers = _recorded(last.details) if last else None
+    if last is None or numbers is None or len(last.paths) != 1:
+        return None
+    return EarlierWrite(last.paths[0], numbers, last.changed, frozenset(job.deleted), last.items)
 
 
 def _doubles(contract: Mapping[str, Any]) -> frozenset[str]:

@@ -73,8 +73,9 @@ class PartitionSummary:
                 with contextlib.suppress(ValueError):
                     time = parse_rfc3339(properties[name])
                     self._add_interval((time, time))
+        known = self._properties
         for name, value in properties.items():
-            if value is not None and not _covers(self._properties.get(name, _NEW), value):
+            if value is not None and not _covers(known.get(name, _NEW), value):
                 self._add_seen(name, _seen(name, value))
 
     def merge(self, others: Iterable[PartitionSummary]) -> PartitionSummary:
@@ -181,9 +182,12 @@ def _seen(name: str, value: Any) -> _Seen:
 
 def _covers(seen: _Seen, value: Any) -> bool:
     """Whether the summary has a value already, as for most items and properties."""
+    if seen is None:
+        return True
+    kind = type(value)
     if isinstance(seen, _Range):
-        return type(value) in (int, float) and seen.minimum <= value <= seen.maximum
-    return seen is None or (type(value).__name__ == seen.kind and value in seen.found)
+        return (kind is float or kind is int) and seen.minimum <= value <= seen.maximum
+    return kind.__name__ == seen.kind and value in seen.found
 
 
 def _is_listable(value: Any) -> bool:

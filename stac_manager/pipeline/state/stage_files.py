@@ -26,6 +26,7 @@ __all__ = [
     "orphaned_files",
     "other_manifests",
     "read_file",
+    "read_ids_and_lines",
     "read_index",
     "read_index_lines",
     "read_intact_manifest",
@@ -71,6 +72,19 @@ def read_items(storage: Storage, manifest: Manifest) -> Iterator[HashedItem]:
     lines = _lines(storage, manifest.items)
     for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
         yield item_id, digest, line
+
+
+def read_ids_and_lines(storage: Storage, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Id and JSON line of every item of a stage before `published`, sorted by id."""
+    lines = _lines(storage, manifest.items)
+    for entry, line in zip(read_index_lines(storage, manifest), lines, strict=True):
+        yield _id_of(entry), line
+
+
+def _id_of(entry: bytes) -> str:
+    """The id of a line of an index."""
+    item_id: str = loads(entry[: entry.rindex(b",")] + b"]")[0]
+    return item_id
 
 
 def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[QuarantineRecord]:
