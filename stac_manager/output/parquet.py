@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
 from stac_manager.output.geoparquet import EarlierWrite, read_with_nulls, same_after_parquet, write_geoparquet
-from stac_manager.output.geoparquet.checksum import file_checksum
+from stac_manager.output.geoparquet.checksum import TableChecksum, file_checksum
 from stac_manager.output.geoparquet.number_types import NumberTypes
 from stac_manager.output.geoparquet.reader import read_rows
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
@@ -23,6 +23,9 @@ PARQUET_TYPE = "application/vnd.apache.parquet"
 
 _MOST_SCHEMAS = 1000
 """Schemas of files to remember; items of files with another schema are all compared after each write."""
+
+_MOST_ROWS = 1000
+"""Items to hold in memory, so that a file is read only once."""
 
 
 class ParquetOutput(Output):
@@ -94,9 +97,13 @@ class ParquetOutput(Output):
         self, paths: Sequence[Path], details: Mapping[str, Any], rows: Sequence[int]
     ) -> Iterator[Item] | None:
         """Some items, if the checksum of the rows in the file is that of the rows that were written."""
-        if len(paths) != 1 or file_checksum(paths[0]) != details.get("checksum"):
+        if len(paths) != 1:
             return None
-        return read_rows(paths[0], rows)
+        if len(rows) > _MOST_ROWS:
+            return read_rows(paths[0], rows) if file_checksum(paths[0]) == details.get("checksum") else None
+        checksum = TableChecksum()
+        items = list(read_rows(paths[0], rows, checksum.add))
+        return iter(items) if checksum.hexdigest() == details.get("checksum") else None
 
     def read_ids(self, paths: Sequence[Path]) -> Iterator[str]:
         """The ids, by reading that column only."""

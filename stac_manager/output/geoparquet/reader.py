@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
@@ -40,16 +41,21 @@ def read_with_nulls(path: str | Path) -> Iterator[Item]:
                 yield _item(row)
 
 
-def read_rows(path: str | Path, rows: Sequence[int]) -> Iterator[Item]:
-    """The same for some rows only, by their numbers, which must rise."""
-    with pq.ParquetFile(path) as file:
+def read_rows(
+    path: str | Path, rows: Sequence[int], on_group: Callable[[pa.Table], None] | None = None
+) -> Iterator[Item]:
+    """The same for some rows only, by their numbers, which must rise; `on_group` gets each whole row group."""
+    with pq.ParquetFile(path, memory_map=True) as file:
         first, left = 0, list(rows)
         for number in range(file.num_row_groups):
             end = first + file.metadata.row_group(number).num_rows
             wanted = [row - first for row in left if row < end]
             left = left[len(wanted) :]
-            if wanted:
-                yield from map(_item, file.read_row_group(number).take(wanted).to_pylist())
+            table = file.read_row_group(number, use_threads=False) if wanted or on_group else None
+            if table is not None and on_group:
+                on_group(table)
+            if table is not None and wanted:
+                yield from map(_item, table.take(wanted).to_pylist())
             first = end
 
 

@@ -27,7 +27,7 @@ from stac_manager.pipeline.state.marks import mark_collection_dirty, put_publish
 from stac_manager.pipeline.state.paths import publish_intent
 from stac_manager.pipeline.state.stage_files import (
     compare_lines,
-    read_ids_and_lines,
+    read_entries,
     read_index,
     read_index_lines,
     read_manifest,
@@ -103,7 +103,7 @@ class _ItemStream:
     def _read(self, without: frozenset[str], wanted: frozenset[str] | None) -> Iterator[Item]:
         """The wanted items (None: all); of the others, only what the summary needs is parsed."""
         summary = PartitionSummary() if without not in self._summaries else None
-        for item_id, line in read_ids_and_lines(self._storage, self._upstream):
+        for item_id, _, line in read_entries(self._storage, self._upstream):
             if item_id in without:
                 continue
             is_wanted = wanted is None or item_id in wanted

@@ -25,8 +25,8 @@ __all__ = [
     "finished_partitions",
     "orphaned_files",
     "other_manifests",
+    "read_entries",
     "read_file",
-    "read_ids_and_lines",
     "read_index",
     "read_index_lines",
     "read_intact_manifest",
@@ -74,17 +74,16 @@ def read_items(storage: Storage, manifest: Manifest) -> Iterator[HashedItem]:
         yield item_id, digest, line
 
 
-def read_ids_and_lines(storage: Storage, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    """Id and JSON line of every item of a stage before `published`, sorted by id."""
+def read_entries(storage: Storage, manifest: Manifest) -> Iterator[tuple[str, bytes, bytes]]:
+    """Id, line of the index and JSON line of every item of a stage before `published`, sorted by id."""
     lines = _lines(storage, manifest.items)
     for entry, line in zip(read_index_lines(storage, manifest), lines, strict=True):
-        yield _id_of(entry), line
+        yield _id_of(entry), entry, line
 
 
 def _id_of(entry: bytes) -> str:
-    """The id of a line of an index."""
-    item_id: str = loads(entry[: entry.rindex(b",")] + b"]")[0]
-    return item_id
+    """The id in a line of an index."""
+    return str(loads(entry[1 : entry.rindex(b",")]))
 
 
 def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[QuarantineRecord]:
