@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
 from stac_manager.output.geoparquet import EarlierWrite, read_with_nulls, same_after_parquet, write_geoparquet
-from stac_manager.output.geoparquet.checksum import TableChecksum, file_checksum
+from stac_manager.output.geoparquet.checksum import file_checksum
 from stac_manager.output.geoparquet.number_types import NumberTypes
-from stac_manager.output.geoparquet.reader import read_rows
+from stac_manager.output.geoparquet.reader import read_checked_rows, read_rows
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
 
 __all__ = ["PARQUET", "PARQUET_TYPE", "ParquetOutput"]
@@ -101,9 +101,7 @@ class ParquetOutput(Output):
             return None
         if len(rows) > _MOST_ROWS:
             return read_rows(paths[0], rows) if file_checksum(paths[0]) == details.get("checksum") else None
-        checksum = TableChecksum()
-        items = list(read_rows(paths[0], rows, checksum.add))
-        return iter(items) if checksum.hexdigest() == details.get("checksum") else None
+        return read_checked_rows(paths[0], rows, str(details.get("checksum")))
 
     def read_ids(self, paths: Sequence[Path]) -> Iterator[str]:
         """The ids, by reading that column only."""

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stac_manager.items import Item, content_hash
+from stac_manager.items import Item, content_hash, loads
 from stac_manager.output.geoparquet import EarlierWrite, GeoParquetResult, row_groups, write_geoparquet, writer
+from stac_manager.output.geoparquet.rows import row_of
 from tests.output.make import SQUARE, item
 
 POINT = {"type": "Point", "coordinates": [1.5, 2]}
@@ -155,3 +156,42 @@ def test_an_earlier_file_saves_work_and_changes_no_byte(
         incremental = write(after, folder / "incremental", doubles[1], earlier=earlier)
         assert facts(incremental) == facts(full)
         assert (folder / "incremental").read_bytes() == (folder / "full").read_bytes()
+
+
+def test_real_items_are_converted_only_where_they_changed(
+    monkeypatch: pytest.MonkeyPatch, corpus_dir: Path, tmp_path: Path
+):
+    taken, fully = 0, 0
+    for name, found in sorted(real_items(corpus_dir).items()):
+        before = [found[item_id] for item_id in sorted(found)]
+        middle = before[len(before) // 2]
+        changed = {**middle, "properties": {**middle["properties"], "title": "another"}}
+        after = [changed if one is middle else one for one in before if one is not before[0]]
+        before = [
+            {**one, "properties": {**one["properties"], "title": "one"}} if one is middle else one for one in before
+        ]
+        first, full = write(before, tmp_path / "before"), write(after, tmp_path / "full")
+        rows: list[Item] = []
+        monkeypatch.setattr(writer, "row_of", lambda one, rows=rows: rows.append(one) or row_of(one))
+        incremental = write(
+            after,
+            tmp_path / "incremental",
+            earlier=earlier_write(before, first, tmp_path / "before", after) if first.rows else None,
+        )
+        monkeypatch.undo()
+        assert facts(incremental) == facts(full), name
+        assert (tmp_path / "incremental").read_bytes() == (tmp_path / "full").read_bytes(), name
+        taken += len(rows) < len(after)
+        fully += len(rows) >= len(after)
+    assert taken > 3 * fully
+
+
+def real_items(corpus_dir: Path) -> dict[str, dict[str, Item]]:
+    """Up to 60 items of each collection by id, where there are enough to leave most as they are."""
+    found: dict[str, dict[str, Item]] = {}
+    for path in sorted(corpus_dir.glob("*/items.ndjson")):
+        for made in map(loads, path.read_bytes().splitlines()):
+            group = found.setdefault(f"{path.parent.name}/{made.get('collection')}", {})
+            if isinstance(made.get("id"), str) and isinstance(made.get("properties"), dict) and len(group) < 60:
+                group[made["id"]] = made
+    return {name: group for name, group in found.items() if len(group) >= 40}
