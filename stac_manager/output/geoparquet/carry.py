@@ -87,10 +87,9 @@ class EarlierRows:
         return (_combined(parts) for parts in self._merged(None, []) if parts)
 
     def merged(self, fresh: pa.Table | None) -> Iterator[pa.Table]:
-        """All rows of the new file, sorted by id, in parts that share memory with the earlier rows."""
+        """All rows of the new file, sorted by id, by row group of the earlier file."""
         ids = fresh.column("id").to_pylist() if fresh is not None else []
-        for parts in self._merged(fresh, ids):
-            yield from parts
+        return (_combined(parts) for parts in self._merged(fresh, ids) if parts)
 
     def _merged(self, fresh: pa.Table | None, fresh_ids: Sequence[str]) -> Iterator[list[pa.Table]]:
         numbers = {item_id: number for number, item_id in enumerate(fresh_ids)}

@@ -5,10 +5,13 @@ So a file has the same bytes whether its rows were converted from items or taken
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from stac_manager.output.geoparquet.checksum import offsets_of
 
 __all__ = ["RowGroupCutter"]
 
@@ -19,49 +22,73 @@ _BLOCK_ROWS = 1000
 """Rows that are measured together; fewer would cost more time, more would let row groups grow too large."""
 
 
+@dataclass(slots=True)
+class _Part:
+    """Rows of a table that wait for the others of their row group."""
+
+    table: pa.Table
+    start: int
+    stop: int
+
+    def last(self, count: int) -> pa.Table:
+        """The last rows, at most so many."""
+        start = max(self.start, self.stop - count)
+        return self.table.slice(start, self.stop - start)
+
+
 class RowGroupCutter:
     """Collects rows until they fill a row group."""
 
     def __init__(self) -> None:
-        self._block: list[pa.Table] = []
-        self._block_rows = 0
-        self._blocks: list[list[pa.Array]] = []
+        self._parts: list[_Part] = []
+        self._unmeasured = 0
         self._bytes = 0
 
     def add(self, table: pa.Table) -> list[list[pa.Array]]:
         """Add rows; returns the columns of each row group that is full now, each column as one array."""
         full = []
-        while len(table):
-            part = table.slice(0, _BLOCK_ROWS - self._block_rows)
-            table = table.slice(len(part))
-            self._block.append(part)
-            self._block_rows += len(part)
-            if self._block_rows == _BLOCK_ROWS:
-                self._end_block()
+        start = 0
+        while start < len(table):
+            stop = min(len(table), start + _BLOCK_ROWS - self._unmeasured)
+            self._append(table, start, stop)
+            if self._unmeasured == _BLOCK_ROWS:
+                self._bytes += sum(map(_size, self._block()))
+                self._unmeasured = 0
             if self._bytes >= _ROW_GROUP_BYTES:
                 full.append(self._end_group())
+            start = stop
         return full
 
     def rest(self) -> list[list[pa.Array]]:
         """The rows that fill no row group: one row group, or none."""
-        if self._block:
-            self._end_block()
-        return [self._end_group()] if self._blocks else []
+        return [self._end_group()] if self._parts else []
 
-    def _end_block(self) -> None:
-        block = pa.concat_tables(self._block)
-        columns = [_one_array(column.chunks) for column in block.columns]
-        self._block, self._block_rows = [], 0
-        self._blocks.append(columns)
-        self._bytes += sum(map(_size, columns))
+    def _append(self, table: pa.Table, start: int, stop: int) -> None:
+        self._unmeasured += stop - start
+        if self._parts and self._parts[-1].table is table:
+            self._parts[-1].stop = stop
+        else:
+            self._parts.append(_Part(table, start, stop))
+
+    def _block(self) -> Iterator[pa.Array]:
+        """The columns of the rows that are not measured yet."""
+        tables: list[pa.Table] = []
+        missing = self._unmeasured
+        for part in reversed(self._parts):
+            tables.insert(0, part.last(missing))
+            missing -= len(tables[0])
+            if not missing:
+                break
+        return (_one_array(column.chunks) for column in pa.concat_tables(tables).columns)
 
     def _end_group(self) -> list[pa.Array]:
-        blocks, self._blocks, self._bytes = self._blocks, [], 0
+        columns = [part.last(part.stop).columns for part in self._parts]
+        self._parts, self._unmeasured, self._bytes = [], 0, 0
         group = []
-        for number in range(len(blocks[0])):
-            group.append(_one_array([block[number] for block in blocks]))
-            for block in blocks:  # frees the memory of the parts
-                block[number] = None
+        for number in range(len(columns[0])):
+            group.append(_one_array([chunk for part in columns for chunk in part[number].chunks]))
+            for part in columns:  # frees the memory of the parts
+                part[number] = None
         return group
 
 
@@ -77,5 +104,6 @@ def _size(array: Any) -> int:
     if pa.types.is_list(kind):
         return 4 * len(array) + _size(array.flatten())
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return 4 * len(array) + (pc.sum(pc.binary_length(array)).as_py() or 0)
+        offsets = offsets_of(array.drop_null() if array.null_count else array)
+        return 4 * len(array) + int(offsets[-1] - offsets[0])
     return 0 if pa.types.is_null(kind) else 8 * len(array)
