@@ -53,7 +53,7 @@ class EarlierRows:
 
     def __init__(self, earlier: EarlierWrite) -> None:
         self._outdated = earlier.changed | earlier.deleted
-        self._file = pq.ParquetFile(earlier.path, memory_map=True)
+        self._file = pq.ParquetFile(earlier.path)
         self._kept: pa.Table | None = None
 
     def __enter__(self) -> Self:

@@ -79,7 +79,7 @@ def file_checksum(path: Path) -> str:
         OSError, pyarrow.ArrowException: the file is missing, or is no Parquet file.
     """
     checksum = TableChecksum()
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             checksum.add(file.read_row_group(number, use_threads=False))
     return checksum.hexdigest()

@@ -60,7 +60,7 @@ def read_checked_rows(path: str | Path, rows: Sequence[int], checksum: str) -> I
 
 def _taken(path: str | Path, rows: Sequence[int], checksum: TableChecksum | None) -> Iterator[pa.Table]:
     """Some rows; all rows are added to the checksum, if there is one."""
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with pq.ParquetFile(path) as file:
         first, left = 0, list(rows)
         for number in range(file.num_row_groups):
             end = first + file.metadata.row_group(number).num_rows
