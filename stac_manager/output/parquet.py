@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
@@ -106,8 +105,8 @@ class ParquetOutput(Output):
     def read_ids(self, paths: Sequence[Path]) -> Iterator[str]:
         """The ids, by reading that column only."""
         for path in paths:
-            column: pa.ChunkedArray = pq.read_table(path, columns=["id"], partitioning=None).column("id")
-            yield from column.to_pylist()
+            with pq.ParquetFile(path) as file:
+                yield from file.read(columns=["id"], use_threads=False).column("id").to_pylist()
 
     def difference(self, original: Item, read_back: Item) -> str | None:
         """The first difference that the table in docs/parquet.md does not allow."""
