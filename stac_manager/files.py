@@ -35,7 +35,9 @@ __all__ = [
 ITEM_ENDINGS = (".ndjson", ".ndjson.zst", ".jsonl", ".json", ".geojson")
 """Endings of item files that are JSON."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17
+"""Bytes to read at a time; with larger chunks, most of the time goes into new memory."""
+
 _STAGING = re.compile(r"^\..*\.\d+\.part")
 _BOM = b"\xef\xbb\xbf"
 

@@ -197,12 +197,29 @@ def safe_name(identifier: str) -> str:
     return f"{encoded[: _NAME_LIMIT - 18]}=-{digest}"
 
 
+_SHORT = 1000
+"""Bytes of a line that is shorter than those of items."""
+
+
 def iter_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Split a stream of byte chunks into lines without their line ends; blank lines are skipped."""
-    rest = b""
+    rest: list[bytes] = []
     for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        yield from (line for line in lines if line.strip())
-    if rest.strip():
-        yield rest
+        start = 0
+        if chunk.find(b"\n", 0, _SHORT) < 0:  # split() takes more time than find() where lines are long
+            while (end := chunk.find(b"\n", start)) >= 0:
+                line = b"".join([*rest, chunk[start:end]]) if rest else chunk[start:end]
+                rest, start = [], end + 1
+                if line and not line.isspace():
+                    yield line
+            rest.append(chunk[start:])
+            continue
+        lines = chunk.split(b"\n")
+        lines[0] = b"".join([*rest, lines[0]])
+        rest = [lines.pop()]
+        for line in lines:
+            if line and not line.isspace():
+                yield line
+    last = b"".join(rest)
+    if last.strip():
+        yield last

@@ -176,7 +176,7 @@ class Validation(Section):
     offline: bool = False
     """true: schemas are never downloaded; items that need an unknown schema count as unchecked."""
 
-    round_trip: Literal["all"] | Annotated[int, Field(ge=0)] = 100
+    round_trip: Literal["all"] | Annotated[int, Field(ge=0)] = 20
     """How many items of each partition the check round_trip compares one by one with the published file; the others by
     a checksum. All of them are compared if the file has columns that the collection did not have before."""
 

@@ -18,13 +18,14 @@ from stac_manager.output.catalog import PartitionSummary, build_catalog, build_c
 from stac_manager.output.geoparquet.number_types import NumberTypes
 from stac_manager.output.geoparquet.reader import parquet_form, read_geoparquet, read_with_nulls, same_after_parquet
 from stac_manager.output.geoparquet.writer import GeoParquetResult, write_geoparquet
-from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
+from stac_manager.output.protocol import LastWrite, Output, OutputFile, OutputResult, PartitionJob
 from stac_manager.quarantine import RejectedItem
 from stac_manager.registry import OUTPUTS
 from stac_manager.scratch import scratch_folder
 
 __all__ = [
     "GeoParquetResult",
+    "LastWrite",
     "NumberTypes",
     "Output",
     "OutputFile",

@@ -7,14 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stac_manager.items import Item, safe_name
-from stac_manager.output.geoparquet import read_with_nulls, same_after_parquet, write_geoparquet
+from stac_manager.output.geoparquet import EarlierWrite, read_with_nulls, same_after_parquet, write_geoparquet
 from stac_manager.output.geoparquet.checksum import file_checksum
 from stac_manager.output.geoparquet.number_types import NumberTypes
-from stac_manager.output.geoparquet.reader import read_rows
+from stac_manager.output.geoparquet.reader import read_checked_rows, read_rows
 from stac_manager.output.protocol import Output, OutputFile, OutputResult, PartitionJob
 
 __all__ = ["PARQUET", "PARQUET_TYPE", "ParquetOutput"]
@@ -23,6 +22,9 @@ PARQUET_TYPE = "application/vnd.apache.parquet"
 
 _MOST_SCHEMAS = 1000
 """Schemas of files to remember; items of files with another schema are all compared after each write."""
+
+_MOST_ROWS = 1000
+"""Items to hold in memory, so that a file is read only once."""
 
 
 class ParquetOutput(Output):
@@ -42,6 +44,7 @@ class ParquetOutput(Output):
             path,
             collection=dict(job.collection) if job.described else None,
             doubles=_doubles(job.contract),
+            earlier=_earlier(job),
         )
         file = OutputFile(
             *self.locations(job.collection_id, job.partition),
@@ -93,19 +96,29 @@ class ParquetOutput(Output):
         self, paths: Sequence[Path], details: Mapping[str, Any], rows: Sequence[int]
     ) -> Iterator[Item] | None:
         """Some items, if the checksum of the rows in the file is that of the rows that were written."""
-        if len(paths) != 1 or file_checksum(paths[0]) != details.get("checksum"):
+        if len(paths) != 1:
             return None
-        return read_rows(paths[0], rows)
+        if len(rows) > _MOST_ROWS:
+            return read_rows(paths[0], rows) if file_checksum(paths[0]) == details.get("checksum") else None
+        return read_checked_rows(paths[0], rows, str(details.get("checksum")))
 
     def read_ids(self, paths: Sequence[Path]) -> Iterator[str]:
         """The ids, by reading that column only."""
         for path in paths:
-            column: pa.ChunkedArray = pq.read_table(path, columns=["id"], partitioning=None).column("id")
-            yield from column.to_pylist()
+            with pq.ParquetFile(path) as file:
+                yield from file.read(columns=["id"], use_threads=False).column("id").to_pylist()
 
     def difference(self, original: Item, read_back: Item) -> str | None:
         """The first difference that the table in docs/parquet.md does not allow."""
         return same_after_parquet(original, read_back)
+
+
+def _earlier(job: PartitionJob) -> EarlierWrite | None:
+    last = job.last
+    numbers = _recorded(last.details) if last else None
+    if last is None or numbers is None or len(last.paths) != 1:
+        return None
+    return EarlierWrite(last.paths[0], numbers, last.changed, frozenset(job.deleted), last.items)
 
 
 def _doubles(contract: Mapping[str, Any]) -> frozenset[str]:

@@ -7,7 +7,7 @@ What belongs here: the interface and its types. What does not: any format, and h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,21 @@ from typing import Any, ClassVar
 from stac_manager.items import Item
 from stac_manager.quarantine import RejectedItem
 
-__all__ = ["Output", "OutputFile", "OutputResult", "PartitionJob"]
+__all__ = ["LastWrite", "Output", "OutputFile", "OutputResult", "PartitionJob"]
+
+
+@dataclass(frozen=True)
+class LastWrite:
+    """What an output wrote for the same partition last time, and what has changed since."""
+
+    paths: Sequence[Path]
+    """Local copies of its files, sorted by key, with the bytes that it wrote. Only to be read."""
+    details: Mapping[str, Any]
+    """Its `OutputResult.details`."""
+    changed: frozenset[str]
+    """The ids of the items that are new or modified since; all others are the same, or in `PartitionJob.deleted`."""
+    items: Callable[[Collection[str]], Iterable[Item]]
+    """Returns the present items with some ids, sorted by id; the other items are not built."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,9 @@ class PartitionJob:
     """What all partitions of the collection agree on; see `Output.contract_of`."""
     described: bool = True
     """False if `collection` is only a placeholder with an id."""
+    last: LastWrite | None = None
+    """An output may use it to save work, if the files that it writes have the same bytes as without it. None if it has
+    not written the partition with this version and workflow, if its files are damaged, or if all is to be written."""
 
     @property
     def collection_id(self) -> str:

@@ -18,6 +18,7 @@ __all__ = ["PartitionSummary"]
 _MOST_VALUES = 25  # of a property; a longer list is no summary
 _LONGEST_VALUE = 64  # characters; longer texts are prose
 _INSTANTS = ("datetime", "start_datetime", "end_datetime")
+_NUMBERS = frozenset({int, float})
 _CODES = frozenset({"proj:epsg"})
 """Numbers that are codes: a range of them has no meaning."""
 _PROSE = frozenset({"title", "description"})
@@ -65,7 +66,7 @@ class PartitionSummary:
         """Add an item; an invalid bbox or time is skipped."""
         self.rows += 1
         box = item.get("bbox")
-        if isinstance(box, list) and len(box) in (4, 6) and all(type(number) in (int, float) for number in box):
+        if isinstance(box, list) and len(box) in (4, 6) and _NUMBERS.issuperset(map(type, box)):
             self._add_box(*flat_bbox(box))
         properties = item.get("properties") or {}
         for name in _INSTANTS:
@@ -73,9 +74,10 @@ class PartitionSummary:
                 with contextlib.suppress(ValueError):
                     time = parse_rfc3339(properties[name])
                     self._add_interval((time, time))
+        known = self._properties
         for name, value in properties.items():
-            seen = self._properties.get(name, _NEW)
-            if seen is not None and value is not None and not _covers(seen, value):
+            seen = known.get(name, _NEW)
+            if value is not None and seen is not None and not _covers(seen, value):
                 self._add_seen(name, _seen(name, value))
 
     def merge(self, others: Iterable[PartitionSummary]) -> PartitionSummary:
@@ -185,6 +187,8 @@ def _covers(seen: _Values | _Range, value: Any) -> bool:
     kind = type(value)
     if isinstance(seen, _Range):
         return (kind is float or kind is int) and seen.minimum <= value <= seen.maximum
+    if kind is list:
+        return bool(value) and all(type(one).__name__ == seen.kind and one in seen.found for one in value)
     return kind.__name__ == seen.kind and value in seen.found
 
 

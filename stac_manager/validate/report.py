@@ -55,6 +55,10 @@ class ReportBuilder:
         for failure in verdict.errors:
             self._count(failure)
 
+    def add_valid(self, count: int) -> None:
+        """Add so many verdicts on valid objects; where they were found does not matter."""
+        self.counts[Verdict.VALID] += count
+
     def _count(self, failure: SchemaFailure) -> None:
         text = f"{failure.path}: {failure.message}" if failure.path else failure.message
         key = (failure.schema, _DIGITS.sub("0", text))

@@ -14,12 +14,10 @@ import shapely
 from pyproj import CRS
 
 from stac_manager.output.geoparquet.checksum import TableChecksum, schema_fingerprint
+from stac_manager.output.geoparquet.row_groups import RowGroupCutter
 from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY
 
 __all__ = ["GeoParquetFile"]
-
-_ROW_GROUP_BYTES = 64 << 20
-"""Arrow memory of a row group: large enough to keep the footer small, small enough for memory."""
 
 _FLAT_BOX = ("xmin", "ymin", "xmax", "ymax")
 """The members that bboxes of 4 and of 6 numbers have in common."""
@@ -49,8 +47,7 @@ class GeoParquetFile:
         self._writer = pq.ParquetWriter(
             target, self._schema, compression="zstd", compression_level=3, use_dictionary=flat
         )
-        self._pending: list[pa.Table] = []
-        self._pending_bytes = 0
+        self._row_groups = RowGroupCutter()
         self._seen = {name: _Seen() for name in ("geometry", PROJ_GEOMETRY) if name in schema.names}
         self._checksum = TableChecksum()
         self.rows = 0
@@ -59,17 +56,14 @@ class GeoParquetFile:
 
     def add(self, table: pa.Table) -> None:
         """Append rows."""
-        for name, seen in self._seen.items():
-            seen.add(table.column(name))
         self.rows += len(table)
-        self._pending.append(table)
-        self._pending_bytes += table.nbytes
-        if self._pending_bytes >= _ROW_GROUP_BYTES:
-            self._flush()
+        for columns in self._row_groups.add(table):
+            self._write(columns)
 
     def finish(self) -> None:
         """Write the remaining rows and the metadata."""
-        self._flush()
+        for columns in self._row_groups.rest():
+            self._write(columns)
         exact = _geo(self._schema, self._seen)
         self._writer.add_key_value_metadata(_encoded({**self._stac(), "geo": exact}))
 
@@ -82,14 +76,14 @@ class GeoParquetFile:
         """Close the file, finished or not."""
         self._writer.close()
 
-    def _flush(self) -> None:
-        if self._pending:
-            table = pa.concat_tables(self._pending)
-            self._pending, self._pending_bytes = [], 0
-            # not cast(): its arrays are too short for objects with members that are always null
-            table = pa.Table.from_arrays(table.columns, schema=self._schema)
-            self._checksum.add(table)
-            self._writer.write_table(table, row_group_size=len(table))
+    def _write(self, columns: list[pa.Array]) -> None:
+        """Write a row group. Each column is one array, because Parquet also ends pages where an array ends."""
+        # not cast(): its arrays are too short for objects with members that are always null
+        table = pa.Table.from_arrays(columns, schema=self._schema)
+        for name, seen in self._seen.items():
+            seen.add(table.column(name))
+        self._checksum.add(table)
+        self._writer.write_table(table, row_group_size=len(table))
 
     def _stac(self) -> dict[str, Any]:
         """Source: stac-geoparquet 1.0.0, "Metadata"."""

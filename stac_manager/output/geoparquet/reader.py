@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
 from stac_manager.items import Item
+from stac_manager.output.geoparquet.checksum import TableChecksum
 from stac_manager.output.geoparquet.rows import PROJ_GEOMETRY, TIMES, TOP_LEVEL
 from stac_manager.times import format_rfc3339, parse_rfc3339
 
-__all__ = ["parquet_form", "read_geoparquet", "read_rows", "read_with_nulls", "same_after_parquet"]
+__all__ = ["parquet_form", "read_checked_rows", "read_geoparquet", "read_rows", "read_with_nulls", "same_after_parquet"]
 
 _BATCH = 500
+_TOGETHER = 10
+"""Rows to build as objects at once; many objects at a time slow down garbage collection."""
 _SHOWN = 80
 
 
@@ -42,15 +47,36 @@ def read_with_nulls(path: str | Path) -> Iterator[Item]:
 
 def read_rows(path: str | Path, rows: Sequence[int]) -> Iterator[Item]:
     """The same for some rows only, by their numbers, which must rise."""
+    for table in _taken(path, rows, None):
+        yield from _items(table)
+
+
+def read_checked_rows(path: str | Path, rows: Sequence[int], checksum: str) -> Iterator[Item] | None:
+    """The same; None if the rows of the file do not have this checksum. The file is read once."""
+    total = TableChecksum()
+    taken = list(_taken(path, rows, total))
+    return chain.from_iterable(map(_items, taken)) if total.hexdigest() == checksum else None
+
+
+def _taken(path: str | Path, rows: Sequence[int], checksum: TableChecksum | None) -> Iterator[pa.Table]:
+    """Some rows; all rows are added to the checksum, if there is one."""
     with pq.ParquetFile(path) as file:
         first, left = 0, list(rows)
         for number in range(file.num_row_groups):
             end = first + file.metadata.row_group(number).num_rows
             wanted = [row - first for row in left if row < end]
-            left = left[len(wanted) :]
-            if wanted:
-                yield from map(_item, file.read_row_group(number).take(wanted).to_pylist())
-            first = end
+            left, first = left[len(wanted) :], end
+            if wanted or checksum:
+                table = file.read_row_group(number, use_threads=False)
+                if checksum:
+                    checksum.add(table)
+                if wanted:
+                    yield table.take(wanted)
+
+
+def _items(table: pa.Table) -> Iterator[Item]:
+    for batch in table.to_batches(max_chunksize=_TOGETHER):
+        yield from map(_item, batch.to_pylist())
 
 
 def _item(row: dict[str, Any]) -> Item:

@@ -2,6 +2,8 @@
 
 Usually one pass is enough: the schema of the first chunk fits all rows. If a later chunk needs another schema, the rest
 of the pass only collects types, and a second pass writes. If items disagree about a type, the type of most items wins.
+
+Where an earlier file is given, the rows of unchanged items are taken from it, if that gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pyarrow as pa
 
 from stac_manager.errors import OutputError
 from stac_manager.items import Item
+from stac_manager.output.geoparquet.carry import EarlierRows, EarlierWrite, prove
 from stac_manager.output.geoparquet.file import GeoParquetFile
 from stac_manager.output.geoparquet.number_types import NumberTypes, mark_large, number_types, path_pointer
 from stac_manager.output.geoparquet.rows import Path as FieldPath
@@ -42,7 +45,10 @@ _CHUNK_BYTES = 24 << 20
 """The greatest chunk, in rows and in bytes; a larger one saves no time and needs more memory."""
 
 _GUESSED_ROWS = 30
-"""Rows of the first chunk that give the first schema."""
+"""Rows of the first chunk that give the first schema, and unchanged rows that may show the columns of the others."""
+
+_MOST_CHANGED = 96 << 20
+"""Bytes of JSON of changed items; if they have more, the whole file is written in bounded memory."""
 
 STEP = "published"
 _CHANGED = "the items were not the same when they were read again"
@@ -71,13 +77,14 @@ def write_geoparquet(
     *,
     collection: dict[str, Any] | None = None,
     doubles: Collection[str] = (),
+    earlier: EarlierWrite | None = None,
 ) -> GeoParquetResult:
     """Write items, in their order, to a stac-geoparquet file; the same items give the same bytes.
 
     `items` is called for each pass (usually one, at most five) and must return the same items each time. `collection`
     is written to the file's metadata. Integers at the paths in `doubles` (in the form of `NumberTypes`) become doubles,
     because other files of the collection have floats there. The file is written in place: for an atomic write, give a
-    staging path and rename it.
+    staging path and rename it. `earlier` saves the conversion of unchanged items, and never changes the result.
 
     Source: stac-geoparquet specification 1.0.0; GeoParquet 1.1.0.
 
@@ -85,28 +92,96 @@ def write_geoparquet(
         OutputError: the items were not the same in two passes.
         OSError: the file cannot be written.
     """
+    opener = functools.partial(GeoParquetFile, target, collection)
+    if earlier is not None and (carried := _carry_over(earlier, frozenset(doubles), opener)):
+        return carried
     source = _Source(items)
     tree = base_tree()
     settled = False
     while True:
-        attempt = _Pass(source, tree, functools.partial(GeoParquetFile, target, collection), frozenset(doubles))
+        attempt = _Pass(source, tree, opener, frozenset(doubles))
         written = attempt.run()
         if written is not None:
-            numbers = number_types(tree, doubles)
-            return GeoParquetResult(
-                written.rows,
-                source.rejected_items(),
-                written.columns,
-                numbers,
-                written.fingerprint,
-                written.checksum,
-            )
+            return _result(written, source, tree, doubles)
         if attempt.places:
             source.reject(outvoted(type_votes(source.rows(), attempt.places)))
             tree = base_tree()
         elif settled:
             raise OutputError(_CHANGED)
         settled = not attempt.places
+
+
+def _result(file: GeoParquetFile, source: _Source, tree: Node, doubles: Collection[str]) -> GeoParquetResult:
+    numbers = number_types(tree, doubles)
+    return GeoParquetResult(file.rows, source.rejected_items(), file.columns, numbers, file.fingerprint, file.checksum)
+
+
+def _carry_over(
+    earlier: EarlierWrite, doubles: frozenset[str], opener: Callable[[pa.Schema], GeoParquetFile]
+) -> GeoParquetResult | None:
+    """Write the changed items and the earlier rows of the others; None if that may differ from a write in full."""
+    source = _Source(lambda: earlier.items(earlier.changed))
+    tree = base_tree()
+    rows = _observed(source, tree)
+    with EarlierRows(earlier) as before:
+        if (
+            rows is None
+            or 2 * len(earlier.changed) > before.count
+            or not _has_columns_of(tree, before, earlier, doubles)
+        ):
+            return None
+        layout = _layout_of(tree, doubles)
+        tables = [table_of(list(chunk.values()), layout, exact=True) for chunk in _chunks(rows.items())]
+        file = opener(layout.file)
+        try:
+            for table in before.merged(pa.concat_tables(tables).combine_chunks() if tables else None):
+                file.add(table)
+            file.finish()
+        finally:
+            file.close()
+    return _result(file, source, tree, doubles)
+
+
+def _observed(source: _Source, tree: Node) -> dict[int, Row] | None:
+    """The rows of a source, whose types are added to the tree; None if they are too large, or one does not fit."""
+    rows: dict[int, Row] = {}
+    size = 0
+    for number, row in source.rows():
+        rows[number] = row
+        size += len(row.json)
+        if size > _MOST_CHANGED or observe(tree, row):
+            return None
+    return rows
+
+
+def _has_columns_of(tree: Node, before: EarlierRows, earlier: EarlierWrite, doubles: frozenset[str]) -> bool:
+    """Whether the changed items and the rows that stay certainly need the columns of the earlier file, and no others.
+
+    The tree has the types of the changed items. The types of the others are added as far as they are proven.
+    """
+    numbers = earlier.numbers
+    if _fits(tree, before.schema, doubles):
+        found = number_types(tree, doubles)
+        if (found.integer, found.double) == (numbers.integer, numbers.double):
+            return True
+    for table in before.that_stay():
+        prove(tree, table, numbers)
+    if _is_proven(tree, before.schema, numbers, doubles):
+        return True
+    sample = _Source(lambda: earlier.items(before.ids_that_stay(_GUESSED_ROWS)))
+    return _observed(sample, tree) is not None and _is_proven(tree, before.schema, numbers, doubles)
+
+
+def _fits(tree: Node, schema: pa.Schema, doubles: frozenset[str]) -> bool:
+    return bool(tree.fields["bbox"].kinds) and not conflicts(tree) and _layout_of(tree, doubles).file.equals(schema)
+
+
+def _is_proven(tree: Node, schema: pa.Schema, numbers: NumberTypes, doubles: frozenset[str]) -> bool:
+    return _fits(tree, schema, doubles) and set(numbers.double) <= set(number_types(tree, doubles).double)
+
+
+def _layout_of(tree: Node, doubles: Collection[str]) -> Layout:
+    return layout_of(tree, lambda path: path_pointer(path) in doubles)
 
 
 class _Source:
@@ -168,7 +243,7 @@ class _Pass:
         self._source = source
         self._tree = tree
         self._doubles = doubles
-        self._layout = self._layout_of_tree()
+        self._layout = _layout_of(tree, doubles)
         self._open = opener
         self._file: GeoParquetFile | None = None
         self._useless = False
@@ -190,7 +265,7 @@ class _Pass:
     def _finish(self, rows: int) -> GeoParquetFile:
         if self._file is None:
             self._tree.fields["bbox"].kinds.add("bbox of 4")
-            self._file = self._open(self._layout_of_tree().file)
+            self._file = self._open(_layout_of(self._tree, self._doubles).file)
         if self._file.rows != rows:
             raise OutputError(f"{rows} items were taken, but {self._file.rows} rows were written")
         self._file.finish()
@@ -217,10 +292,7 @@ class _Pass:
         for row in islice(chunk.values(), 0, None, max(1, len(chunk) // _GUESSED_ROWS)):
             observe(self._tree, row)
         if not conflicts(self._tree):
-            self._layout = self._layout_of_tree()
-
-    def _layout_of_tree(self) -> Layout:
-        return layout_of(self._tree, lambda path: path_pointer(path) in self._doubles)
+            self._layout = _layout_of(self._tree, self._doubles)
 
     def _widen(self, chunk: dict[int, Row]) -> pa.Table | None:
         """The chunk as a table in a layout that also fits the earlier rows, or None if there is no such layout."""
@@ -231,7 +303,7 @@ class _Pass:
         if verdicts or self.places:
             self._useless = True
             return None
-        layout = self._layout_of_tree()
+        layout = _layout_of(self._tree, self._doubles)
         if not layout.file.equals(self._layout.file):
             self._useless |= self._file is not None
         self._layout = layout

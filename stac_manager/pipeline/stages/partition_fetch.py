@@ -27,9 +27,9 @@ from stac_manager.pipeline.state.manifest import Ledger, Manifest, StagePartitio
 from stac_manager.pipeline.state.marks import mark_new_ids
 from stac_manager.pipeline.state.paths import collection_lock, rescan_mark, source_collection_key
 from stac_manager.pipeline.state.stage_files import (
+    read_entries,
     read_index,
     read_intact_manifest,
-    read_items,
     read_manifest,
     read_rejected,
     remove_orphaned_files,
@@ -250,19 +250,19 @@ class PartitionFetcher:
         left_items = self._left_items(out.stage_partition.partition, before)
         tally = _Tally(ingest.outside, unassigned=assigner.unassigned, left=left_items.unassigned)
         tally.retained = left_items.of_those_that_came(self._moved_out(ingest, before, assigner))
-        old = read_items(self.storage, before)
+        old = read_entries(self.storage, before)
         rest = next(old, None)
         for entry in ingest:
             item_id, verdict = entry[0], assigner(entry)
             while rest is not None and rest[0] < item_id:
-                out.write(rest)
+                out.carry_over(rest[1], rest[2])
                 tally.carried += 1
                 rest = next(old, None)
             known = rest is not None and rest[0] == item_id
             here = self._write_item(verdict, out)
             if rest is not None and known:
                 if item_id in tally.retained:
-                    out.write(rest)
+                    out.carry_over(rest[1], rest[2])
                     tally.carried += 1
                 rest = next(old, None)
             tally.ids.add(item_id)
@@ -271,7 +271,7 @@ class PartitionFetcher:
             tally.added += here and not known
             on_progress(1)
         while rest is not None:
-            out.write(rest)
+            out.carry_over(rest[1], rest[2])
             tally.carried += 1
             rest = next(old, None)
         self._carry_rejected(ingest, before, out, tally)

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
+
 from stac_manager.config import Workflow
 from stac_manager.errors import OutputError
 from stac_manager.item_steps import described_by_steps
 from stac_manager.items import Item, dumps, loads
-from stac_manager.output import Output, OutputFile, OutputResult, PartitionJob, PartitionSummary
+from stac_manager.output import LastWrite, Output, OutputFile, OutputResult, PartitionJob, PartitionSummary
 from stac_manager.pipeline.stages.collection import published_keys, require_own_place, source_collection
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
-from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed, read_contract
+from stac_manager.pipeline.state.contracts import extend_contract, is_as_agreed, output_details, read_contract
 from stac_manager.pipeline.state.manifest import Manifest, PublishedFile, StagePartition
 from stac_manager.pipeline.state.marks import mark_collection_dirty, put_publish_intent
 from stac_manager.pipeline.state.paths import publish_intent
 from stac_manager.pipeline.state.stage_files import (
     compare_lines,
+    read_entries,
     read_index,
     read_index_lines,
-    read_items,
     read_manifest,
 )
 from stac_manager.pipeline.state.stage_writer import StageWriter
@@ -84,22 +87,51 @@ class _ItemStream:
 
     def items(self, without: frozenset[str]) -> Iterator[Item]:
         """The items except for some ids; a new object for each item and each call."""
+        return self._read(without, None)
+
+    def some_items(self, wanted: Collection[str]) -> Iterator[Item]:
+        """The items with some ids."""
+        return self._read(frozenset(), frozenset(wanted))
+
+    def summary(self, without: frozenset[str]) -> PartitionSummary:
+        """The summary of the items except for some ids."""
+        if without not in self._summaries:
+            for _ in self._read(without, frozenset()):
+                pass
+        return self._summaries[without]
+
+    def _read(self, without: frozenset[str], wanted: frozenset[str] | None) -> Iterator[Item]:
+        """The wanted items (None: all); of the others, only what the summary needs is parsed."""
         summary = PartitionSummary() if without not in self._summaries else None
-        for item_id, _, line in read_items(self._storage, self._upstream):
-            if item_id not in without:
+        for item_id, _, line in read_entries(self._storage, self._upstream):
+            if item_id in without:
+                continue
+            is_wanted = wanted is None or item_id in wanted
+            if summary:
+                item = loads(line) if is_wanted else _summed_up(line)
+                summary.add(item)
+            elif is_wanted:
                 item = loads(line)
-                if summary:
-                    summary.add(item)
+            if is_wanted:
                 yield item
         if summary:
             self._summaries[without] = summary
 
-    def summary(self, without: frozenset[str]) -> PartitionSummary:
-        """The summary of these items."""
-        if without not in self._summaries:
-            for _ in self.items(without):
-                pass
-        return self._summaries[without]
+
+class _Head(msgspec.Struct):
+    """The members that a summary needs, as bytes."""
+
+    properties: msgspec.Raw
+    bbox: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+def _summed_up(line: bytes) -> Item:
+    """An item with nothing but its properties and its bbox; the rest of the line is not built."""
+    head = _HEAD.decode(line)
+    return {"properties": loads(bytes(head.properties)), "bbox": loads(bytes(head.bbox))}
 
 
 def _write_all(
@@ -110,7 +142,7 @@ def _write_all(
     An item that one output rejects is published by none, so that all formats have the same items. If there are several
     outputs, they write again until none of them rejects any item.
     """
-    job = _job(context, run, out, stream)
+    job, changed = _job(context, run, out, stream)
     rejected: dict[str, RejectedItem] = {}
     for number in count():
         results: dict[str, OutputResult] = {}
@@ -124,7 +156,10 @@ def _write_all(
                 folder=folder,
                 contract=read_contract(context.storage, context.collection, output),
             )
-            with plugin_errors(OutputError, f"the output {output.name!r}"):
+            with ExitStack() as stack:
+                if number == 0:
+                    own = replace(own, last=_last_write(context, run, out.previous, output, stream, changed, stack))
+                stack.enter_context(plugin_errors(OutputError, f"the output {output.name!r}"))
                 result = results[output.name] = output.write(own)
                 dumps([dict(result.details), [file.key for file in result.files]])
                 rejected |= {str(one.item_id): one for one in result.rejected}
@@ -136,17 +171,47 @@ def _write_all(
     raise AssertionError("each round rejects an item, or is the last")
 
 
-def _job(context: StageContext, run: StageRun, out: StageWriter, stream: _ItemStream) -> PartitionJob:
-    """What all outputs are told alike."""
+def _job(
+    context: StageContext, run: StageRun, out: StageWriter, stream: _ItemStream
+) -> tuple[PartitionJob, frozenset[str]]:
+    """What all outputs are told alike, and the ids of the items that are new or modified."""
     storage, upstream = context.storage, run.input
-    compared = compare_lines(read_index_lines(storage, out.previous), read_index_lines(storage, upstream))
-    return PartitionJob(
+    compared = list(compare_lines(read_index_lines(storage, out.previous), read_index_lines(storage, upstream)))
+    job = PartitionJob(
         described_by_steps([*context.transforms, *context.extensions], source_collection(storage, context.collection)),
         upstream.partition,
         partial(stream.items, frozenset()),
         out.folder,
         deleted=[item_id for kind, item_id in compared if kind == "deleted"],
     )
+    return job, frozenset(item_id for kind, item_id in compared if kind != "deleted")
+
+
+def _last_write(
+    context: StageContext,
+    run: StageRun,
+    previous: Manifest | None,
+    output: Output,
+    stream: _ItemStream,
+    changed: frozenset[str],
+    stack: ExitStack,
+) -> LastWrite | None:
+    """What the output wrote last time; None if it must not be used. The files may be read until the stack ends."""
+    version = context.code_versions(run.stage_partition.stage)
+    if not run.reuse or previous is None or previous.code_version != version:
+        return None
+    details = output_details(previous, output)
+    files = [file for file in previous.files if file.output == output.name]
+    paths = [path for file in files if (path := _intact_copy(context.storage, file, stack))]
+    if details is None or len(paths) != len(files):
+        return None
+    return LastWrite(paths, details, changed, stream.some_items)
+
+
+def _intact_copy(storage: Storage, file: PublishedFile, stack: ExitStack) -> Path | None:
+    """A local copy of a published file; None if its bytes are not those that were written."""
+    path = stack.enter_context(storage.local_copy(file.key))
+    return path if _sha256(path) == file.sha256 else None
 
 
 def _put_files(
@@ -180,11 +245,9 @@ def _put_files(
 
 
 def _reference(name: str, file: OutputFile) -> PublishedFile:
-    with file.path.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
     return PublishedFile(
         key=file.key,
-        sha256=digest,
+        sha256=_sha256(file.path),
         size=file.path.stat().st_size,
         lines=file.items,
         output=name,
@@ -203,3 +266,8 @@ def _require_own_keys(files: Sequence[PublishedFile], stage_partition: StagePart
         seen[file.key] = file.output
     for key in {str(folder) for file in files for folder in PurePosixPath(file.key).parents} & seen.keys():
         raise OutputError(f"the output {seen[key]!r} would write {key}, which is also a folder of other files")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from stac_manager.items import loads
 from stac_manager.pipeline.stages.protocol import StageContext, StageRun, commit
 from stac_manager.pipeline.state.manifest import Manifest
-from stac_manager.pipeline.state.stage_files import read_file, read_index, read_items
+from stac_manager.pipeline.state.stage_files import compare_lines, read_entries, read_file, read_index_lines
 from stac_manager.pipeline.state.stage_writer import StageWriter
 from stac_manager.quarantine import RejectedItem
 from stac_manager.storage import Storage
-from stac_manager.validate import ItemVerdict, ReportBuilder, Validator, Verdict
+from stac_manager.validate import ReportBuilder, Validator
 
 __all__ = ["run_validated"]
 
@@ -33,34 +33,36 @@ def _validate(
     storage: Storage, validator: Validator, run: StageRun, previous: Manifest | None, out: StageWriter
 ) -> ReportBuilder:
     """Write accepted items to `out` and reject the others."""
-    report, valid = ReportBuilder(), _valid_before(storage, previous)
+    report, unknown = ReportBuilder(), _without_verdict(storage, run.input, previous)
     rejected: set[str] = set()
-    for item_id, digest, line in read_items(storage, run.input):
-        run.on_progress(1)
-        if valid.get(item_id) == digest:
-            report.add(ItemVerdict(item_id, None, Verdict.VALID, (), accepted=True, lenient=False))
+    for item_id, _, line in read_entries(storage, run.input) if unknown is None or unknown else ():
+        if unknown is not None and item_id not in unknown:
             continue
+        run.on_progress(1)
         item = loads(line)
         verdict = validator.check(item)
         report.add(verdict)
         if not verdict.accepted:
             rejected.add(item_id)
             out.reject([RejectedItem(item_id, "InvalidItem", verdict.summary, "validated", item)])
+    valid_before = run.input.index.lines - sum(report.counts.values())
+    report.add_valid(valid_before)
+    run.on_progress(valid_before)
     if not rejected:
         out.pass_on(run.input)
         return report
-    for entry in read_items(storage, run.input):
-        if entry[0] not in rejected:
-            out.write(entry)
+    for item_id, entry, line in read_entries(storage, run.input):
+        if item_id not in rejected:
+            out.carry_over(entry, line)
     return report
 
 
-def _valid_before(storage: Storage, before: Manifest | None) -> dict[str, str]:
-    """Id and content hash of the items that were valid."""
-    if before is None:
-        return {}
-    doubtful = set(_listed(storage, before))
-    return {item_id: digest for item_id, digest in read_index(storage, before) if item_id not in doubtful}
+def _without_verdict(storage: Storage, upstream: Manifest, previous: Manifest | None) -> frozenset[str] | None:
+    """The ids of the items that were not found valid before, as they are now; None for all items."""
+    if previous is None:
+        return None
+    compared = compare_lines(read_index_lines(storage, previous), read_index_lines(storage, upstream))
+    return frozenset(_listed(storage, previous)).union(item_id for kind, item_id in compared if kind != "deleted")
 
 
 def _listed(storage: Storage, manifest: Manifest) -> Iterator[str]:

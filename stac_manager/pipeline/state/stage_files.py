@@ -27,6 +27,7 @@ __all__ = [
     "hash_of_index",
     "orphaned_files",
     "other_manifests",
+    "read_entries",
     "read_file",
     "read_index",
     "read_index_lines",
@@ -73,6 +74,18 @@ def read_items(storage: Storage, manifest: Manifest) -> Iterator[HashedItem]:
     lines = _lines(storage, manifest.items)
     for (item_id, digest), line in zip(read_index(storage, manifest), lines, strict=True):
         yield item_id, digest, line
+
+
+def read_entries(storage: Storage, manifest: Manifest) -> Iterator[tuple[str, bytes, bytes]]:
+    """Id, line of the index and JSON line of every item of a stage before `published`, sorted by id."""
+    lines = _lines(storage, manifest.items)
+    for entry, line in zip(read_index_lines(storage, manifest), lines, strict=True):
+        yield _id_of(entry), entry, line
+
+
+def _id_of(entry: bytes) -> str:
+    """The id in a line of an index."""
+    return str(loads(entry[1 : entry.rindex(b",")]))
 
 
 def read_rejected(storage: Storage, manifest: Manifest | None) -> Iterator[QuarantineRecord]:

@@ -41,6 +41,8 @@ from stac_manager.times import timestamp
 __all__ = ["StageWriter"]
 
 _BUFFER = 1 << 20
+_TOGETHER = 1 << 17
+"""Bytes of items that are passed to the compression at once; its result depends on the items only."""
 
 
 class StageWriter:
@@ -58,6 +60,9 @@ class StageWriter:
         self._open = ExitStack()
         self._digest = hashlib.sha256()
         self._passed_on: Manifest | None = None
+        self._lines: list[bytes] = []
+        self._entries: list[bytes] = []
+        self._waiting = 0
 
     def __enter__(self) -> Self:
         self.folder = self._open.enter_context(scratch_folder())
@@ -86,17 +91,32 @@ class StageWriter:
     def write(self, item: HashedItem, *, with_line: bool = True) -> None:
         """Pass an item; items must be sorted by id. With `with_line` False, only its index entry is written."""
         item_id, digest, line = item
-        entry = dumps([item_id, digest])
-        self._index.write(entry + b"\n")
+        self._write(dumps([item_id, digest]), line if with_line else None)
+
+    def carry_over(self, entry: bytes, line: bytes) -> None:
+        """Pass an item with its line of an earlier index; the item must follow the others in the order of the ids."""
+        self._write(entry, line)
+
+    def _write(self, entry: bytes, line: bytes | None) -> None:
         self._digest.update(entry)
-        if with_line:
-            self._items.write(line + b"\n")
+        self._entries.append(entry)
+        self._waiting += len(entry)
+        if line is not None:
+            self._lines.append(line)
+            self._waiting += len(line)
         self.written += 1
+        if self._waiting >= _TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        for stream, lines in ((self._items, self._lines), (self._index, self._entries)):
+            if lines:
+                stream.write(b"\n".join([*lines, b""]))
+                lines.clear()
+        self._waiting = 0
 
     def pass_on(self, upstream: Manifest) -> None:
         """Pass all items of the stage before unchanged: this stage then points to the files of that stage."""
-        for entry in read_index_lines(self.storage, upstream):
-            self._digest.update(entry)
         self.written = upstream.index.lines
         self._passed_on = upstream
 
@@ -136,10 +156,12 @@ class StageWriter:
         Ledger(
             received=ledger.passed + ledger.quarantined, passed=self.written, quarantined=len(self.rejected_items)
         ).require_balance()
+        self._flush()
         self._items.close()
         self._index.close()
         with self.storage.lock(partition_lock(self.stage_partition.collection, self.stage_partition.partition)) as lock:
             extra = {name: self._put(path, ledger.passed).key for name, path in (files or {}).items()}
+            known_hash = self._hash_of_passed_on()
             rejected = self._rejected_file()
             items, index = self._items_and_index(upstream, with_items=published is None)
             changes = self._changes(index)
@@ -150,7 +172,7 @@ class StageWriter:
                 partition=self.stage_partition.partition,
                 code_version=code_version,
                 input_hash=upstream.content_hash if upstream else None,
-                content_hash=self._digest.hexdigest(),
+                content_hash=known_hash or self._digest.hexdigest(),
                 items=items,
                 files=tuple(sorted(published(), key=lambda file: file.key)) if published else (),
                 index=index,
@@ -165,6 +187,15 @@ class StageWriter:
             lock.require()
             self._put_manifest(manifest)
         return manifest
+
+    def _hash_of_passed_on(self) -> str | None:
+        """The content hash, if that of the stage before has the same items and no others."""
+        upstream = self._passed_on
+        if upstream and upstream.rejected is None and not len(self.rejected_items):
+            return upstream.content_hash
+        for entry in read_index_lines(self.storage, upstream):
+            self._digest.update(entry)
+        return None
 
     def _items_and_index(self, upstream: Manifest | None, *, with_items: bool) -> tuple[FileRef | None, FileRef]:
         """The files with the items and their index: those of the stage before, if they are the same."""
