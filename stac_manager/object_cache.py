@@ -135,6 +135,11 @@ class ObjectCache:
         else:
             self._content.pop(key, None)
 
+    def forget_other(self, key: str, e_tag: str | None) -> None:
+        """Forget the content of a key, if it has another ETag now."""
+        if self._content.get(key, (e_tag,))[0] != e_tag:
+            del self._content[key]
+
     def remember_absence(self, key: str) -> None:
         """Note that there is no object."""
         self._note_hint(key, None)

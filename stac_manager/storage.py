@@ -186,13 +186,10 @@ class Storage:
             except FileNotFoundError:
                 return None
 
-    def get_seen(self, key: str, *, ever: bool = False) -> bytes | None:
-        """The content when the state of the present partition was read; another run may have changed it since.
-
-        With `ever`, the content when this process last read or wrote the key, however long ago.
-        """
+    def get_seen(self, key: str) -> bytes | None:
+        """The content when the state of the present partition was listed; another run may have changed it since."""
         hint, seen = self.cache.hint(key), self.cache.last_seen(key)
-        if self._local or seen is None or not (ever or (hint and hint.e_tag == (seen[0] or None))):
+        if self._local or hint is None or seen is None or hint.e_tag != (seen[0] or None):
             return self.get(key)
         return seen[1]
 
@@ -217,9 +214,12 @@ class Storage:
             return None if known is ABSENT else known.size
         with self._failing("read", key):
             try:
-                return int(obstore.head(self._store, key)["size"])
+                found = obstore.head(self._store, key)
             except FileNotFoundError:
+                self.cache.remember_absence(key)
                 return None
+        self.cache.forget_other(key, found["e_tag"])
+        return int(found["size"])
 
     def holds(self, key: str, sha256: str, size: int) -> bool:
         """Whether a key has exactly this content; the content is read only if the size is equal.

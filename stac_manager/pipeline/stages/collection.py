@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -45,6 +45,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_NOTHING: Mapping[str, bytes] = {}
+
 
 def source_collection(storage: Storage, collection: str) -> dict[str, Any]:
     """The STAC Collection as the source last served it; only an id if it was never fetched."""
@@ -64,6 +66,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     """
     stale: list[str] = []
     dirty_marks: list[str] = []
+    written: dict[str, bytes] = {}
     lock = collection_lock(collection)
 
     def document(_: bytes | None) -> bytes:
@@ -75,13 +78,15 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
             published = _published(storage, collection)
             settled = (settle_contract(storage, collection, output, published) for output in outputs_of(workflow))
             stale = sorted({partition for partitions in settled for partition in partitions})
-            return _encoded(_collection_document(described_collection(storage, workflow, collection), published))
+            described = described_collection(storage, workflow, collection)
+            written[collection] = _encoded(_collection_document(described, published))
+            return written[collection]
 
     with storage.local_lock(lock):
         for key in (source_collection_key(collection), sync_key(collection)):
             storage.remove_orphans(key)
         storage.update(collection_key(collection), document, lock, is_new=storage.was_empty(state_folder(collection)))
-        publish_catalog(storage, workflow)
+        publish_catalog(storage, workflow, written)
         storage.delete(*dirty_marks)
     store_manifests(storage, collection)
     return stale
@@ -182,14 +187,17 @@ def described_collection(storage: Storage, workflow: Workflow, collection: str) 
     return described_by_steps(steps, source_collection(storage, collection))
 
 
-def publish_catalog(storage: Storage, workflow: Workflow) -> dict[str, Any]:
-    """Write `published/catalog.json` with the workflow's published collections."""
+def publish_catalog(storage: Storage, workflow: Workflow, written: Mapping[str, bytes] = _NOTHING) -> dict[str, Any]:
+    """Write `published/catalog.json` with the workflow's published collections.
+
+    `written` has the documents of collections that the caller has just written, so that they are not read again.
+    """
     head = workflow.workflow
     document: dict[str, Any] = {}
 
     def catalog(_: bytes | None) -> bytes:
         nonlocal document
-        found = [storage.get_seen(collection_key(collection), ever=True) for collection in workflow.collections]
+        found = [written.get(one) or storage.get(collection_key(one)) for one in workflow.collections]
         document = build_catalog(head.name, head.description or head.name, [loads(data) for data in found if data])
         return _encoded(document)
 

@@ -126,7 +126,8 @@ def sync(
             log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
         runs = [PartitionRun(one.partition, one.mode, allow_deletes) for one in stale_partitions]
         yield from _run(chain, runs, on_progress, workers, planner.feed)
-    yield from rescan_moved(chain, on_progress, workers=workers)
+    if stale_partitions:
+        yield from rescan_moved(chain, on_progress, workers=workers)
     planner.confirm()
 
 
@@ -139,7 +140,7 @@ def rescan_moved(chain: Chain, on_progress: PartitionProgress | None, *, workers
     folder = state_folder(chain.collection)
     while True:
         folders = (f"{folder}/raw_items", new_id_marks_folder(chain.collection))
-        with chain.storage.listed(*folders, root=folder, seen=True):
+        with chain.storage.listed(*folders, root=folder, fresh=True, seen=True):
             mark_moved(chain.storage, chain.collection)
             marked = set(partitions_to_rescan(chain.storage, chain.collection)).intersection(chain.partitions())
         stale = sorted(partition for partition in marked if done[partition] < _MAX_RESCANS)
