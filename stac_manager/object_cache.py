@@ -135,6 +135,10 @@ class ObjectCache:
         else:
             self._content.pop(key, None)
 
+    def learn(self, key: str, e_tag: str, content: bytes) -> None:
+        """Note what some object had once; what this process has read or written itself is not replaced."""
+        self._content.setdefault(key, (e_tag, content))
+
     def forget_other(self, key: str, e_tag: str | None) -> None:
         """Forget the content of a key, if it has another ETag now."""
         if self._content.get(key, (e_tag,))[0] != e_tag:

@@ -376,6 +376,13 @@ class Storage:
         except StorageError:
             return True
 
+    def locked_among(self, keys: Iterable[str]) -> set[str]:
+        """Those of some locks in one folder that another run holds."""
+        keys = set(keys)
+        if not keys or self._local:
+            return {key for key in keys if self.is_locked(key)}
+        return keys.intersection(*(self.list(folder) for folder in {key.rpartition("/")[0] for key in keys}))
+
     def local_lock(self, key: str) -> AbstractContextManager[Lock | None]:
         """The lock, in a local folder. In an object store `update` needs none, and no writer leaves orphans."""
         return self.lock(key) if self._local else nullcontext()

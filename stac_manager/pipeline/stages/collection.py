@@ -25,6 +25,7 @@ from stac_manager.pipeline.state.paths import (
     collection_lock,
     dirty_marks_folder,
     partition_folders,
+    partition_lock,
     quarantine_key,
     source_collection_key,
     state_folder,
@@ -72,7 +73,7 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
     def document(_: bytes | None) -> bytes:
         nonlocal stale, dirty_marks
         with storage.listed(*_folders(collection), root=state_folder(collection), fresh=True):
-            dirty_marks = storage.list(dirty_marks_folder(collection))
+            dirty_marks = _marks_of_finished_runs(storage, collection)
             remove_marks_of_version_1(storage, collection)
             _retire(storage, workflow, collection)
             published = _published(storage, collection)
@@ -90,6 +91,18 @@ def publish_collection(storage: Storage, workflow: Workflow, collection: str) ->
         storage.delete(*dirty_marks)
     store_manifests(storage, collection)
     return stale
+
+
+def _marks_of_finished_runs(storage: Storage, collection: str) -> list[str]:
+    """The marks of published partitions, but for those that a run is writing: its manifest may not be there yet.
+
+    Call it before the manifests are read.
+    """
+    locks = {
+        key: partition_lock(collection, key.rpartition("/")[2]) for key in storage.list(dirty_marks_folder(collection))
+    }
+    locked = storage.locked_among(locks.values())
+    return [key for key, lock in locks.items() if lock not in locked]
 
 
 def _folders(collection: str) -> list[str]:

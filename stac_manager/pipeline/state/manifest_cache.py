@@ -38,7 +38,7 @@ def load_manifests(storage: Storage, collection: str) -> None:
         with storage.local_copy(key) as path:
             for line in read_lines(path):
                 name, e_tag, content = line.split(b"\t", 2)
-                storage.cache.remember(name.decode(), e_tag.decode(), content.replace(_NEWLINE, b"\n"))
+                storage.cache.learn(name.decode(), e_tag.decode(), content.replace(_NEWLINE, b"\n"))
                 stored[name.decode()] = e_tag.decode()
     except (StorageError, OSError, ValueError) as error:
         log.info("%s: cannot be read, and is made again: %s", storage.locate(key), error)
