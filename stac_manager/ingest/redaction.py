@@ -84,10 +84,10 @@ _WAYS = frozenset({"anon", "browser", "cache", "cloud", "google_default"})
 """Values of gcsfs' `token` that are no token but name a way to get one."""
 
 
-_CREDENTIALS = re.compile(rb'//[^/"?#]*@')
-"""User name and password before the host of a URL."""
+_CREDENTIALS = re.compile(rb'//[^/"?#\\]*[@\\]|/\\[tnr]')
+"""User name and password before the host of a URL, or what may hide them: parsers of URLs skip tabs and line ends."""
 
-_ESCAPE = re.compile(rb"\\(?:/|u00[2-7])")
+_ESCAPE = re.compile(rb"\\(?:/|u00(?:[2-7]|0[9aAdD]))")
 """JSON escapes of characters that need none: they could hide any of the other patterns."""
 
 
@@ -105,7 +105,9 @@ def may_hold_secrets(line: bytes, names: frozenset[str] = frozenset()) -> bool:
     pattern, start = _secret_parameters(names), line.find(b"?")
     while start >= 0:
         end = line.find(b'"', start)
-        if pattern.search(line, start + 1, end if end >= 0 else len(line)):
+        end = end if end >= 0 else len(line)
+        # an escape in a query may be a quote, which does not end the text, or hide a name
+        if line.find(b"\\", start, end) >= 0 or pattern.search(line, start + 1, end):
             return True
         start = line.find(b"?", start + 1)
     return False
@@ -114,7 +116,8 @@ def may_hold_secrets(line: bytes, names: frozenset[str] = frozenset()) -> bool:
 @functools.lru_cache(maxsize=64)
 def _secret_parameters(names: frozenset[str]) -> re.Pattern[bytes]:
     """A secret parameter in a query, or one whose name is percent-encoded or not ASCII."""
-    known = b"|".join(re.escape(name.encode()) for name in sorted(_ALWAYS | names) if name.isascii())
+    texts = (re.escape(name.encode()).replace(b"\\ ", b"[ +]") for name in sorted(_ALWAYS | names) if name.isascii())
+    known = b"|".join(texts)
     doubtful = rb"[^=&#]*[%\x80-\xff]"
     return re.compile(rb"(?<![^?&])(?:" + doubtful + rb"|x-amz-|x-goog-|(?:" + known + rb")(?![^=&#]))", re.IGNORECASE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -125,24 +126,43 @@ def sign(value: Any) -> bool:
 
 
 _QUERIES = st.lists(
-    st.sampled_from(["sig", "a", "to%6ben", "X-Amz-Date", "se", "own", "TOKEN", "to\u212aen", "\u00e9", "s ig", ""]),
+    st.sampled_from(
+        [
+            "sig",
+            "a",
+            "to%6ben",
+            "X-Amz-Date",
+            "se",
+            "own",
+            "TOKEN",
+            "to\u212aen",
+            "\u00e9",
+            "s ig",
+            "",
+            "my+key",
+            "t\token",
+            'q"x',
+        ]
+    ),
     max_size=4,
 )
 
 
 @given(
     names=_QUERIES,
-    host=st.sampled_from(["h", "u:p@h", "u@h", "h/a@b", "h\\u0040"]),
+    host=st.sampled_from(["h", "u:p@h", "u@h", "h/a@b", "h\\u0040", 'u:p"w@h', "u:p\tw@h", "\n"]),
+    slashes=st.sampled_from(["//", "/\t/", "/\n/", "\r//"]),
     member=st.sampled_from(["href", "title", "storage_options", "href\\u0065"]),
     escaped=st.booleans(),
-    own=st.sampled_from([frozenset(), frozenset({"own"}), frozenset({"\u00e9"})]),
+    own=st.sampled_from([frozenset(), frozenset({"own"}), frozenset({"\u00e9"}), frozenset({"my key"})]),
+    ascii_only=st.booleans(),
 )
 def test_a_line_that_counts_as_clean_holds_no_secret(
-    names: list[str], host: str, member: str, escaped: bool, own: frozenset[str]
+    names: list[str], host: str, slashes: str, member: str, escaped: bool, own: frozenset[str], ascii_only: bool
 ) -> None:
     query = "&".join(f"{name}=s3cr3t" for name in names)
-    item = {"links": [{member: f"https://{host}/x?{query}", "nested": {member: {"token": "s3cr3t"}}}]}
-    line = orjson.dumps(item)
+    item = {"links": [{member: f"https:{slashes}{host}/x?{query}", "nested": {member: {"token": "s3cr3t"}}}]}
+    line = json.dumps(item).encode() if ascii_only else orjson.dumps(item)
     if escaped:
         line = line.replace(b"?", b"\\u003f").replace(b"/", b"\\/")
     if not may_hold_secrets(line, own):
