@@ -13,6 +13,7 @@
     ├── ItemStepError           a transform or an extension cannot change an item
     ├── PluginError             exit 2: what an entry point adds cannot be loaded
     ├── StorageError            something could not be read from or written to storage
+    │   ├── DamagedManifestError  a manifest cannot be understood; its stage is run again
     │   └── CatalogVersionError a later version wrote the catalog; no file of it is changed
     ├── LedgerError             counts do not balance: items would be lost
     ├── OutputError             a file could not be produced
@@ -31,6 +32,7 @@ from typing import Any
 __all__ = [
     "CatalogVersionError",
     "ConfigError",
+    "DamagedManifestError",
     "FilterIgnoredError",
     "IncompleteError",
     "InputError",
@@ -140,6 +142,10 @@ class PluginError(StacManagerError):
 
 class StorageError(StacManagerError):
     """A read from or a write to storage failed; earlier content is unchanged."""
+
+
+class DamagedManifestError(StorageError):
+    """A manifest is there, but cannot be understood; its stage is run again."""
 
 
 class CatalogVersionError(StorageError):

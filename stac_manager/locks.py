@@ -35,7 +35,17 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
-__all__ = ["LEASE_SECONDS", "SETTLE_SECONDS", "LeaseObject", "Lock", "WaitPolicy", "file_lock", "lease", "reentrant"]
+__all__ = [
+    "LEASE_SECONDS",
+    "SETTLE_SECONDS",
+    "LeaseObject",
+    "Lock",
+    "WaitPolicy",
+    "file_lock",
+    "ignores_conditions",
+    "lease",
+    "reentrant",
+]
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +217,8 @@ class LeaseObject:
         """
         if not self.is_conditional and not self._put(content, "create") and not self._put(content, _NO_VERSION):
             _conditional.add(self.root)
+        elif not self.is_conditional:
+            _unconditional.add(self.root)
         return self.is_conditional
 
     def delete(self) -> None:
@@ -234,6 +246,15 @@ class LeaseObject:
 
 _conditional: set[str] = set()
 """The places of stores that honour the conditions of a write."""
+
+_unconditional: set[str] = set()
+"""The places of stores that were seen to ignore them."""
+
+
+def ignores_conditions(root: str) -> bool:
+    """Whether a store was seen to ignore the conditions of a write, when this process took a lock there."""
+    return root in _unconditional
+
 
 _NO_VERSION: UpdateVersion = {"e_tag": '"none"', "version": "0"}
 """A version that no object has: S3 and Azure compare the first, Google the second."""

@@ -123,6 +123,10 @@ class ObjectCache:
             self.new_folders.add(folder)
         self._hints[folder] = dict(entries)
 
+    def forget_small(self, folder: str) -> None:
+        """Forget the look at a folder, because it is not small any more."""
+        self._hints.pop(folder, None)
+
     def seen_below(self, folder: str) -> dict[str, Entry] | None:
         """Everything below a small folder when it was last listed, with what this process has changed since."""
         return dict(self._hints[folder]) if folder in self._hints else None

@@ -20,7 +20,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from stac_manager.errors import StorageError, one_line
 from stac_manager.local_files import STAGING, remove_orphans, write_file
-from stac_manager.locks import LeaseObject, Lock, WaitPolicy, file_lock, lease, reentrant
+from stac_manager.locks import LeaseObject, Lock, WaitPolicy, file_lock, ignores_conditions, lease, reentrant
 from stac_manager.object_cache import ABSENT, Entry, ObjectCache
 from stac_manager.scratch import scratch_folder
 
@@ -108,15 +108,9 @@ class Storage:
         Raises:
             StorageError: the document cannot be read or written, or others change it all the time.
         """
-        if self._local:
+        if self._local or ignores_conditions(self.root):
             with self.lock(lock):
-                self.remove_orphans(key)
-                before = self.get(key)
-                after = change(before)
-                if after is None and before is not None:
-                    self.delete(key)
-                elif after is not None and after != before:
-                    self.put(key, after)
+                self._change(key, change)
             return
         e_tag, before = self.cache.last_seen(key) or (("", None) if is_new else self._read(key))
         for _ in range(_TRIES):
@@ -125,6 +119,16 @@ class Storage:
                 return
             e_tag, before = self._read(key)
         raise StorageError(f"{self.locate(key)}: cannot be written, because other runs change it all the time")
+
+    def _change(self, key: str, change: Callable[[bytes | None], bytes | None]) -> None:
+        """Change a document that no other run changes meanwhile."""
+        self.remove_orphans(key)
+        before = self.get(key) if self._local else self._read(key)[1]
+        after = change(before)
+        if after is None and before is not None:
+            self.delete(key)
+        elif after is not None and after != before:
+            self.put(key, after)
 
     def _read(self, key: str) -> tuple[str, bytes | None]:
         """ETag and content of an object; an empty ETag and None if there is none."""
@@ -334,6 +338,7 @@ class Storage:
             page = next(iter(obstore.list(self._store, folder, chunk_size=_PAGE)), [])
         if len(page) >= _PAGE:
             self._large.add(folder)
+            self.cache.forget_small(f"{folder}/")
             return None
         entries = {str(meta["path"]): Entry(int(meta["size"]), meta["e_tag"]) for meta in page}
         self.cache.saw_small(f"{folder}/", entries)

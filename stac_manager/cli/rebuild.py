@@ -79,8 +79,9 @@ def rebuild_catalog(
                 order = () if workers == 1 else keys[::-1]
                 failed += run_work(run, chain, work, told=planner.coverage, order=order)
                 others = [key for key in keys if (collection, key) not in run.ran]
-                run.summary.unchanged += _published_items(chain, others)
-                run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, others)]
+                with planner.looked_at():  # again, if partitions were run
+                    run.summary.unchanged += _published_items(chain, others)
+                    run.failed_checks += [f"{collection} {key}: {why}" for key, why in _waiting(chain, others)]
         else:
             work = rebuild(chain, keys, allow_deletes=allow_deletes, workers=workers)
             failed += run_work(run, chain, work, len(keys), order=keys)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from stac_manager.errors import LedgerError, PluginError
+from stac_manager.errors import LedgerError, PluginError, one_line
 from stac_manager.items import Item, loads
 from stac_manager.output import Output
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
@@ -215,15 +216,18 @@ def _round_trip(storage: Storage, manifest: Manifest) -> CheckOutcome:
     differences: list[str] = []
     for output, paths in _local_files(storage, manifest):
         details = manifest.details.get("outputs", {}).get(output.name, {})
-        sample = None if rows is None else output.read_sample(paths, details, rows)
-        written = output.read(paths) if sample is None else sample
-        if written is None:
-            continue
-        sent = _validated_items(storage, validated, rejected, None if sample is None else rows)
-        count, found = _compare(output, sent, written)
-        if sample is not None:
-            by_checksum = True
-            found += _other_ids(storage, manifest, output, paths)
+        sent = partial(_validated_items, storage, validated, rejected)
+        try:
+            sample = None if rows is None else output.read_sample(paths, details, rows)
+            written = output.read(paths) if sample is None else sample
+            if written is None:
+                continue
+            count, found = _compare(output, sent(None if sample is None else rows), written)
+            if sample is not None:
+                by_checksum = True
+                found += _other_ids(storage, manifest, output, paths)
+        except (OSError, ValueError, OverflowError) as error:
+            count, found = 0, [f"the files of {output.name} cannot be read back: {one_line(error)}"]
         compared, differences = max(compared, count), differences + found
     items = manifest.ledger.passed if by_checksum else compared
     facts = {"items": items, "compared": compared, "different": len(differences), "examples": differences[:10]}

@@ -12,8 +12,9 @@ import pytest
 from benchmarks.s3_proxy import CountingProxy
 from demo.server import create_app, serve
 from stac_manager import storage as storage_module
-from stac_manager.pipeline import STAGES, Chain
-from stac_manager.pipeline.state.paths import blobs_folder, manifest_cache_key, rescan_mark
+from stac_manager.items import dumps
+from stac_manager.pipeline import STAGES, Chain, publish_catalog
+from stac_manager.pipeline.state.paths import blobs_folder, dirty_marks_folder, manifest_cache_key, rescan_mark
 from stac_manager.pipeline.sync import SyncPlanner, bucket_state, planner, rebuild, sync, unfinished
 from tests.pipeline.site import Site
 from tests.stac_items import make_collection, make_item
@@ -143,17 +144,33 @@ def test_objects_that_somebody_removed_are_noticed(site: Site) -> None:
     assert check(site) == {}
 
 
-def test_lost_files_of_many_partitions_are_noticed_in_turn(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_files_that_somebody_removed_are_noticed(site: Site) -> None:
+    storage = site.chain.storage
+    for day in (DAYS[0], DAYS[-1]):
+        storage.delete(f"published/c/items/{day}.parquet")
+    assert set(check(site)) == {DAYS[0], DAYS[-1]}
+    site.sync()
+    assert storage.size(f"published/c/items/{DAYS[0]}.parquet")
+    for key in ("published/c/collection.json", "published/catalog.json"):
+        storage.delete(key)
+        site.sync()
+        assert storage.size(key)
+
+
+@pytest.mark.parametrize("day", [DAYS[5], DAYS[-1]])
+def test_lost_files_of_many_partitions_are_noticed_in_turn(
+    site: Site, monkeypatch: pytest.MonkeyPatch, day: str
+) -> None:
     monkeypatch.setattr(unfinished, "CHECKED_EACH_TIME", 12)
     monkeypatch.setattr(planner, "CHECKED_EACH_TIME", 12)
     monkeypatch.setattr(bucket_state, "CHECKED_EACH_TIME", 12)
     monkeypatch.setattr(storage_module, "_PAGE", 50)
     storage = site.chain.storage
-    storage.delete(*storage.list(blobs_folder("c", DAYS[5])))
+    storage.delete(f"published/c/items/{day}.parquet")
     found = set()
-    for _ in range(4):
+    for _ in range(6):
         found |= set(check(site))
-    assert found == {DAYS[5]}
+    assert found == {day}
 
 
 def test_two_runs_of_a_collection_lose_nothing_of_each_other(site: Site) -> None:
@@ -178,3 +195,45 @@ def test_a_rebuild_in_a_bucket_finds_what_sync_has_left(site: Site, items: list[
         if (manifest := site.chain.stage_partition("published", day).read(Chain.of(site.workflow, "c").storage))
     }
     assert counts == {DAYS[2]: 0, DAYS[30]: 2}
+
+
+def test_a_collection_that_is_published_meanwhile_stays_in_the_catalog(
+    source: str, items: list[dict[str, Any]], tmp_path: Path, s3_url: str
+) -> None:
+    """One run has seen that another collection has nothing yet; the other run publishes it before the first does."""
+    workflow = bucket_site(source, items, tmp_path, s3_url, 1, "meanwhile").workflow
+    both = workflow.model_copy(
+        update={"source": workflow.source.model_copy(update={"collections": ("c", "d")})}  # d is made by hand
+    )
+    storage = Chain.of(both, "c").storage
+    publish_catalog(storage, both)
+    other = Chain.of(both, "c").storage
+    other.put("published/d/collection.json", dumps({"type": "Collection", "id": "d", "links": []}))
+    publish_catalog(other, both)
+    links = [link["href"] for link in publish_catalog(storage, both)["links"] if link["rel"] == "child"]
+    assert links == ["./d/collection.json"]
+
+
+def test_a_run_that_is_killed_after_its_manifest_leaves_its_mark_to_the_next_one(
+    site: Site, items: list[dict[str, Any]]
+) -> None:
+    """Another run publishes the collection between the mark and the manifest."""
+    items[4]["properties"]["cloud"] = 7
+    items[4]["properties"]["updated"] = "2024-03-01T00:00:00Z"
+    killed, other = Chain.of(site.workflow, "c"), Chain.of(site.workflow, "c")
+    put, key = killed.storage.put, killed.stage_partition("published", DAYS[4]).manifest_key
+
+    def put_after_the_other_run(place: str, content: bytes | Path) -> None:
+        if place == key:
+            other.publish_collection()
+        put(place, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(killed.storage, "put", put_after_the_other_run)
+        with killed.locked(DAYS[4]):
+            for stage in STAGES:
+                killed.run(stage, DAYS[4], mode="scan")
+    storage = Chain.of(site.workflow, "c").storage
+    assert storage.list(dirty_marks_folder("c"))
+    assert check(site) == {}
+    assert not storage.list(dirty_marks_folder("c"))

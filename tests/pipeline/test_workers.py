@@ -18,7 +18,7 @@ from stac_manager.pipeline import Chain
 from stac_manager.pipeline.state.sync_state import ScannedPartition
 from stac_manager.pipeline.sync import SyncPlanner, worker_pool
 from stac_manager.pipeline.sync.partition_run import PartitionResult, PartitionRun, run_partition
-from stac_manager.pipeline.sync.runs import rebuild
+from stac_manager.pipeline.sync.runs import rebuild, sync
 from stac_manager.pipeline.sync.worker_pool import worker_count
 from stac_manager.storage import Storage
 from tests.pipeline.site import Site
@@ -135,7 +135,7 @@ def test_another_process_merges_the_fetched_changes(site: Site) -> None:
         (stale,) = planner.plan(keep=stack)
         assert (stale.partition, stale.mode) == ("2024-03", "changes")
         assert planner.feed is not None
-        feed = pickle.loads(pickle.dumps(planner.feed))
+        feed = pickle.loads(pickle.dumps(planner.feed.detached()))
         other.source = None  # type: ignore[assignment] - it is not asked
         other.raw._collection = {"id": "c", **_without_id(site)}
         result = run_partition(other, "2024-03", PartitionRun("2024-03", "changes").with_chain(other, feed), None)
@@ -177,3 +177,16 @@ def test_a_containers_limit_counts(tmp_path: Path, text: str, cores: int | None)
     unlimited = usable_cores(tmp_path / "missing")
     (tmp_path / "cpu.max").write_text(text)
     assert usable_cores(tmp_path / "cpu.max") == min(unlimited, cores or unlimited)
+
+
+def test_changes_that_a_check_has_fetched_reach_other_processes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "HEAD_START", 0.0)
+    monkeypatch.setattr(worker_pool, "_WORTH", 0)
+    list(rebuild(site.chain, MONTHS))
+    assert list(sync(Chain.of(site.workflow, "c"))) == []
+    for item in site.items:
+        item["properties"].update(cloud=7, updated="2024-07-01T00:00:00Z")
+    results = list(sync(Chain.of(site.workflow, "c"), workers=2))
+    assert {(result.partition, result.error, result.changes.modified) for result in results} == {
+        (month, None, 2) for month in MONTHS
+    }

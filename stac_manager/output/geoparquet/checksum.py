@@ -35,8 +35,9 @@ class TableChecksum:
 
     def _add(self, name: str, array: Any) -> None:
         kind = array.type
-        # not the text of the type: Parquet and Arrow have different names for the element of a list
-        self._hash.update(f"{name}\0{kind.id}\0{len(array)}\0{array.null_count}\0".encode())
+        # not the text of a nested type: Parquet and Arrow have different names for the element of a list
+        label = kind.id if pa.types.is_nested(kind) else kind
+        self._hash.update(f"{name}\0{label}\0{len(array)}\0{array.null_count}\0".encode())
         if array.null_count == len(array):
             return
         if array.null_count:

@@ -5,8 +5,8 @@ The runs may be in other processes: the feed can be pickled, and its items stay 
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime
-from typing import Any
 
 from stac_manager.dedup import BufferedItems
 from stac_manager.ingest import FetchFacts, IngestModule, Probe
@@ -79,9 +79,12 @@ class ChangeFeed:
     def _rejected(self) -> int:
         return len(self._rejected_items) if self._rejected_items is not None else 0
 
-    def __getstate__(self) -> dict[str, Any]:
-        readable = self.is_readable and not self._rejected()
-        return {**self.__dict__, "_rejected_items": None, "is_readable": readable}
+    def detached(self) -> ChangeFeed:
+        """The same for other threads and processes. The fetched items must stay where they are."""
+        feed = copy(self)
+        feed.is_readable = self.is_readable and not self._rejected()
+        feed._rejected_items = None
+        return feed
 
 
 def _meets(start: datetime, end: datetime, window: Window) -> bool:

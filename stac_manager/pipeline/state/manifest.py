@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stac_manager.errors import CatalogVersionError, LedgerError, StorageError
+from stac_manager.errors import CatalogVersionError, DamagedManifestError, LedgerError
 from stac_manager.items import loads, safe_name
 from stac_manager.storage import Storage
 
@@ -181,7 +181,7 @@ class StagePartition(_Record):
             reason = error.errors()[0]["msg"]
         except ValueError as error:
             reason = str(error)
-        raise StorageError(f"{place}: is damaged ({reason}); delete it and run the stage again")
+        raise DamagedManifestError(f"{place}: is damaged ({reason}); delete it and run the stage again")
 
 
 def all_stages(collection: str, partition: str) -> list[StagePartition]:

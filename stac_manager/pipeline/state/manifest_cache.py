@@ -83,5 +83,5 @@ def store_manifests(storage: Storage, collection: str) -> None:
 def _known(storage: Storage, collection: str) -> Iterator[tuple[str, str, bytes]]:
     """The manifests that are known, and are still there if the state is listed."""
     for key, e_tag, content in storage.cache.known_content(f"{state_folder(collection)}/"):
-        if key.endswith("/manifest.json") and not storage.is_absent(key):
+        if (key.endswith("/manifest.json") or "/contracts/" in key) and not storage.is_absent(key):
             yield key, e_tag, content

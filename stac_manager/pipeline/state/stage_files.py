@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from stac_manager.errors import CatalogVersionError, StorageError
+from stac_manager.errors import CatalogVersionError, DamagedManifestError, StorageError
 from stac_manager.files import read_lines, write_lines
 from stac_manager.items import HashedItem, dumps, loads, safe_name
 from stac_manager.pipeline.state.manifest import STAGES, FileRef, Manifest, Stage, StagePartition
@@ -157,9 +158,16 @@ def remove_orphaned_files(storage: Storage, manifest: Manifest) -> None:
 
 
 def other_manifests(storage: Storage, manifest: Manifest) -> list[Manifest]:
-    """The manifests of the other stages of a partition, in their order; damaged ones are left out."""
-    places = [manifest.stage_partition.at(stage) for stage in STAGES if stage != manifest.stage]
-    return [found for place in places if (found := read_manifest(storage, place))]
+    """The manifests of the other stages of a partition, in their order; damaged ones are left out.
+
+    Raises:
+        StorageError: one cannot be read, so that it is not known which files are in use.
+    """
+    found = []
+    for place in (manifest.stage_partition.at(stage) for stage in STAGES if stage != manifest.stage):
+        with suppress(DamagedManifestError):  # its stage is run again
+            found.append(place.read(storage))
+    return [one for one in found if one]
 
 
 def compare_indexes(before: Iterable[Entry], now: Iterable[Entry]) -> Iterator[tuple[str, str]]:

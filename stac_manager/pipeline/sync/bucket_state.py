@@ -7,7 +7,14 @@ from contextlib import ExitStack, contextmanager
 
 from stac_manager.pipeline.chain import Chain
 from stac_manager.pipeline.state.manifest_cache import load_manifests, store_manifests
-from stac_manager.pipeline.state.paths import after_blobs, blobs_folder, published_folder, state_folder
+from stac_manager.pipeline.state.paths import (
+    after_blobs,
+    blobs_folder,
+    collection_key,
+    published_folder,
+    quarantine_key,
+    state_folder,
+)
 from stac_manager.pipeline.sync.unfinished import CHECKED_EACH_TIME, next_in_turn
 
 __all__ = ["known_state"]
@@ -32,10 +39,14 @@ def known_state(chain: Chain, partitions: list[str], *, dry: bool) -> Iterator[N
         after = after_blobs(collection) if are_many else ""
         listings.enter_context(storage.listed(folder, after=after, root=folder))
         load_manifests(storage, collection)
-        for first, last in _stretches(next_in_turn(chain, partitions)) if are_many else ():
-            for place in (blobs_folder, published_folder):
-                start, end = place(collection, first), place(collection, last)
-                listings.enter_context(storage.listed_between(start.rpartition("/")[0], start, f"{end}0"))
+        if are_many:
+            for first, last in _stretches(next_in_turn(chain, partitions)):
+                for place in (blobs_folder, published_folder, quarantine_key):
+                    start, end = (place(collection, one).removesuffix(".ndjson") for one in (first, last))
+                    listings.enter_context(storage.listed_between(start.rpartition("/")[0], start, f"{end}0"))
+        else:
+            files = (one.rpartition("/")[0] for one in (collection_key(collection), quarantine_key(collection, "")))
+            listings.enter_context(storage.listed(*files))
         yield
         if not dry:
             store_manifests(storage, collection)

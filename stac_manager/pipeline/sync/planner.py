@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from stac_manager.errors import FilterIgnoredError, SourceError
+from stac_manager.errors import FilterIgnoredError, SourceError, StorageError
 from stac_manager.ingest import NO_FILTER, PAGE_SIZE, IngestModule, Probe, is_surely_found, target_partition
 from stac_manager.items import content_hash, loads_exactly
 from stac_manager.pipeline.chain import Chain
@@ -28,6 +28,7 @@ from stac_manager.pipeline.state.sync_state import SyncState
 from stac_manager.pipeline.sync.bucket_state import known_state
 from stac_manager.pipeline.sync.comparison import differs
 from stac_manager.pipeline.sync.coverage import Coverage, oldest_of
+from stac_manager.pipeline.sync.stale_partition import RANKS, StalePartition
 from stac_manager.pipeline.sync.unfinished import (
     CHECKED_EACH_TIME,
     find_unfinished,
@@ -49,20 +50,6 @@ _COMPARED_SHARE = 50
 
 _MIN_SECONDS = 1.0
 """No request is started with less time left than this."""
-
-
-_RANKS: dict[Mode, int] = {"resume": 0, "changes": 1, "scan": 2}
-
-
-@dataclass(frozen=True)
-class StalePartition:
-    """A partition that is not up to date."""
-
-    partition: str
-    mode: Mode
-    """The mode of the run that brings it up to date."""
-    reason: str
-    """One line for a person."""
 
 
 @dataclass
@@ -105,7 +92,7 @@ class SyncPlanner:
         self.feed: ChangeFeed | None = None
         """The fetched changes, if the caller keeps them."""
         self._feed_known = False
-        self._is_looked_at = False
+        self._look: ExitStack | None = None
         self._compared: list[str] = []
         self._after_comparing: SyncState | None = None
         self._last_compared: str | None = None
@@ -140,19 +127,25 @@ class SyncPlanner:
 
     @contextmanager
     def looked_at(self) -> Iterator[None]:
-        """Read the state of the collection from a bucket with few calls: its keys by listing, its manifests at once.
+        """Know the state of a bucket from one look, until the end of the block or `end_look`.
 
-        `plan` does it; a caller that also reads the state of partitions that are up to date does it around all that.
+        `plan` looks; a caller that also reads the state of partitions that are up to date does so around all that.
         """
-        if self._is_looked_at:
+        if self._look is not None:
             yield
             return
-        with known_state(self._chain, self._keys, dry=self._dry):
-            self._is_looked_at = True
+        with ExitStack() as self._look:
             try:
+                self._look.enter_context(known_state(self._chain, self._keys, dry=self._dry))
                 yield
             finally:
-                self._is_looked_at = False
+                self._look = None
+
+    def end_look(self) -> None:
+        """Forget the look, because partitions are run now, perhaps by other processes."""
+        if self._look is not None:
+            self._look.close()
+            self._look = None
 
     def confirm(self) -> None:
         """Move the watermark to the newest change, if all fetched changes are merged."""
@@ -171,7 +164,7 @@ class SyncPlanner:
     def _add(self, partition: str, mode: Mode, reason: str) -> None:
         """Note a stale partition; the mode that does more wins: a scan includes a merge, and both run later stages."""
         known = self.found.get(partition)
-        if partition not in self._running and (known is None or _RANKS[mode] > _RANKS[known.mode]):
+        if partition not in self._running and (known is None or RANKS[mode] > RANKS[known.mode]):
             self.found[partition] = StalePartition(partition, mode, reason)
 
     def _reads_source(self, partition: str) -> bool:
@@ -255,9 +248,13 @@ class SyncPlanner:
         manifest = self._chain.raw.reusable_manifest(partition)
         if manifest is None:
             return len(changes)
-        known = dict(read_index(self._chain.storage, manifest))
-        for record in read_rejected(self._chain.storage, manifest):
-            known[record["item_id"]] = content_hash(record["error_context"]["source_data"])
+        try:
+            known = dict(read_index(self._chain.storage, manifest))
+            for record in read_rejected(self._chain.storage, manifest):
+                known[record["item_id"]] = content_hash(record["error_context"]["source_data"])
+        except StorageError as error:  # a file is lost; the run makes it again
+            log.warning("%s", error)
+            return len(changes)
         return sum(known.get(one.item_id) != one.content_hash for one in changes)
 
     def _probe_windows(self) -> None:
@@ -323,6 +320,10 @@ class SyncPlanner:
 
     def coverage(self) -> Coverage:
         """How much of the collection was compared item by item in this round, and how long ago."""
+        with self.looked_at():
+            return self._coverage()
+
+    def _coverage(self) -> Coverage:
         keys = self._chain.partitions()
         record = (self._after_comparing if self._dry else None) or self._chain.sync_state.load()
         now = format_rfc3339(utc_now())
@@ -385,6 +386,9 @@ class SyncPlanner:
         except TimeoutError:
             self._add(partition, "scan", "takes too long to compare in one sync check, so it is scanned")
             raise
+        except StorageError as error:
+            log.warning("%s", error)
+            is_stale, requests = True, 0
         if is_stale:
             self._add(partition, "scan", "the source has something else than is here")
         else:

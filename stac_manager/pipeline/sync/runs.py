@@ -122,6 +122,8 @@ def sync(
     planner = planner or SyncPlanner(chain, only=only, confirmed=allow_deletes)
     with ExitStack() as stack:
         stale_partitions = planner.plan(keep=stack)
+        if stale_partitions:
+            planner.end_look()
         for stale in stale_partitions:
             log.info("%s %s: %s", chain.collection, stale.partition, stale.reason)
         runs = [PartitionRun(one.partition, one.mode, allow_deletes) for one in stale_partitions]

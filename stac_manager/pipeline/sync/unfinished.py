@@ -68,10 +68,15 @@ def _read_closely(chain: Chain, partitions: list[str]) -> set[str]:
 
 
 def next_in_turn(chain: Chain, partitions: list[str]) -> list[str]:
-    """The older partitions whose stored files this sync check reads; the next check continues after them."""
-    # the files of so many are on one page of a LIST
-    count = CHECKED_EACH_TIME * 3 // 4 if chain.storage.is_bucket else CHECKED_EACH_TIME
-    return in_a_circle(partitions[:-CHECKED_EACH_TIME], chain.sync_state.load().state_cursor)[:count]
+    """Partitions whose stored files this sync check looks at in turn; the next check continues after them.
+
+    In a folder these are older ones, because it looks at the files of the latest ones each time.
+    """
+    cursor, older = chain.sync_state.load().state_cursor, partitions[:-CHECKED_EACH_TIME]
+    if older and chain.storage.is_bucket:
+        # of the latest ones only the state is known; the files of so many partitions are on one page of a LIST
+        return in_a_circle(partitions, cursor)[: CHECKED_EACH_TIME * 3 // 4]
+    return in_a_circle(older, cursor)[:CHECKED_EACH_TIME]
 
 
 def in_a_circle(partitions: list[str], last: str | None) -> list[str]:

@@ -118,7 +118,7 @@ class WorkerPool:
             chain.collection,
             Share(),
             log_levels(),
-            self._feed,
+            self._feed.detached() if self._feed else None,
             asked_newest=self._ask_newest(),
             tells_progress=self._on_progress is not None,
         )
