@@ -15,7 +15,7 @@ from stac_manager.items import Item, loads
 from stac_manager.output import Output
 from stac_manager.pipeline.changes.deletions import read_pending_deletions, read_tombstones
 from stac_manager.pipeline.state.manifest import STAGES, Manifest, Stage
-from stac_manager.pipeline.state.stage_files import read_file, read_index, read_index_lines, read_items, read_rejected
+from stac_manager.pipeline.state.stage_files import read_file, read_index, read_items, read_rejected
 from stac_manager.pipeline.state.sync_state import SyncStateStore
 from stac_manager.plugin_errors import plugin_errors
 from stac_manager.registry import CHECKS, OUTPUTS
@@ -76,7 +76,7 @@ def _ledger_balances(storage: Storage, manifest: Manifest) -> CheckOutcome:
     """The numbers of items in the files match the ledger, and the stage before passed as many as this one received."""
     ledger = manifest.ledger
     facts: dict[str, Any] = ledger.model_dump()
-    kept = sum(1 for _ in read_index_lines(storage, manifest))
+    kept = sum(1 for _ in read_index(storage, manifest))
     rejected = sum(1 for _ in read_rejected(storage, manifest))
     problems = []
     try:

@@ -22,12 +22,13 @@ PLENTY = 64 << 20
 
 MISSING = {
     "collection.json": 2,
-    "stages/c/published": 3,
+    "stages/c/published": 4,
     "published/c/items": 6,
-    "stages/c/validated": 11,
-    "stages/c/extended": 15,
-    "quarantine/c": 19,
-    "stages/c/raw_items": 21,
+    "stages/c/validated": 9,
+    "stages/c/extended": 11,
+    "quarantine/c": 13,
+    "stages/c/raw_items": 14,
+    "stages/c/blobs": 16,
 }
 """What is written first of all that finds no room -> how many pages the disk of a first run is too small for that."""
 
