@@ -15,8 +15,8 @@ INTRODUCTION = (
 
 UNITS = (
     "- **Seconds** are those of the whole process, with the start of Python and all imports, unless the section says "
-    "otherwise. A run of less than 10 seconds is repeated: the table has the median, and in brackets the fastest and "
-    "the slowest run. Longer runs are made once.",
+    "otherwise. Where a run was repeated (`--repeat`), the table has the median, and in brackets the fastest and the "
+    "slowest run.",
     "- **CPU seconds** add up all cores. **Items/s a core** is items divided by CPU seconds.",
     "- **Peak memory** is that of the process. If there are several processes, it is that of the largest one.",
 )
